@@ -1,0 +1,52 @@
+# The verbs of this repository. Each sets up what it needs; `make` alone lists them.
+
+PYTHONS := $(or $(PYTHON),python3.12 python3.11 python3.10 python3 python)
+USABLE := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+ENVIRONMENT := .venv
+READY := $(ENVIRONMENT)/ready
+BIN := $(ENVIRONMENT)/bin
+
+.PHONY: help demo test check format build clean
+
+help:
+	@echo "make demo    run an example workflow from end to end, without a key"
+	@echo "make test    run the whole test suite"
+	@echo "make check   lint, formatting, types"
+	@echo "make format  put the code into its form"
+	@echo "make build   make the wheel and the sdist"
+	@echo "make clean   remove what the others made"
+
+demo: $(READY)
+	@$(BIN)/python examples/demo.py
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY)
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+build: $(READY)
+	@rm -rf dist
+	@$(BIN)/python -m build
+	@$(BIN)/twine check --strict dist/*
+
+clean:
+	rm -rf $(ENVIRONMENT) dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): pyproject.toml
+	@for python in $(PYTHONS); do \
+	  if $$python -c '$(USABLE)' 2>/dev/null; then chosen=$$python; break; fi; \
+	done; \
+	if [ -z "$$chosen" ]; then \
+	  echo "This needs Python 3.10, 3.11 or 3.12 with its venv module, and none of \"$(PYTHONS)\" is one;" \
+	    "install one (on Debian: python3 and python3-venv), or say where it is: make PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up $(ENVIRONMENT) with $$($$chosen --version); this is done once and takes a minute or two."; \
+	$$chosen -m venv --clear $(ENVIRONMENT) && $(BIN)/python -m pip install --quiet --editable '.[dev]' && touch $@

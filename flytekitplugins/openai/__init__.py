@@ -1,0 +1,1 @@
+"""OpenAI's Batch API as Flyte tasks and workflows."""

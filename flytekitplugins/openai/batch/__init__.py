@@ -1,0 +1,1 @@
+"""Files and batches: OpenAI's Batch API as Flyte tasks."""

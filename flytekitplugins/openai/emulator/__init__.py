@@ -1,0 +1,25 @@
+"""A local stand-in for OpenAI's Files and Batches API, for tests, demos and trying things out.
+
+It needs the extra `emulator`: `pip install 'flytekitplugins-openai[emulator]'`. Use `Emulator` in process,
+`python -m flytekitplugins.openai.emulator` by itself, or the pytest fixture of
+`flytekitplugins.openai.emulator.pytest_plugin`.
+"""
+
+from .control import EmulatorControl
+from .faults import BatchFault, CallFault, RequestFault
+from .gateway import Call
+from .responder import Reply, Request
+from .server import Emulator
+from .settings import Settings
+
+__all__ = [
+    "BatchFault",
+    "Call",
+    "CallFault",
+    "Emulator",
+    "EmulatorControl",
+    "Reply",
+    "Request",
+    "RequestFault",
+    "Settings",
+]

@@ -1,0 +1,231 @@
+"""The HTTP side of the emulator: routes, parameters checked as strictly as OpenAI does, the error envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from .errors import ApiError, invalid_value
+from .service import OpenAIService
+from .settings import BATCH_ENDPOINTS
+
+__all__ = ["build_app"]
+
+# https://platform.openai.com/docs/api-reference/files/create
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+# Both kinds of expiry take between an hour and 30 days, in seconds.
+EXPIRY_RANGE = range(3_600, 2_592_000 + 1)
+# https://platform.openai.com/docs/api-reference/batch/object#batch/object-metadata
+METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
+DEFAULT_PROJECT = "proj_default"
+
+
+def build_app(service: OpenAIService, extra_routes: list[Route]) -> Starlette:
+    """The whole API as an ASGI application."""
+    calls = _Calls(service)
+    routes = [
+        Route("/v1/files", calls.create_file, methods=["POST"]),
+        Route("/v1/files", calls.list_files, methods=["GET"]),
+        Route("/v1/files/{file_id}", calls.retrieve_file, methods=["GET"]),
+        Route("/v1/files/{file_id}", calls.delete_file, methods=["DELETE"]),
+        Route("/v1/files/{file_id}/content", calls.file_content, methods=["GET"]),
+        Route("/v1/batches", calls.create_batch, methods=["POST"]),
+        Route("/v1/batches", calls.list_batches, methods=["GET"]),
+        Route("/v1/batches/{batch_id}", calls.retrieve_batch, methods=["GET"]),
+        Route("/v1/batches/{batch_id}/cancel", calls.cancel_batch, methods=["POST"]),
+        *extra_routes,
+    ]
+    return Starlette(routes=routes, exception_handlers={ApiError: _refused, HTTPException: _unknown_route})
+
+
+class _Calls:
+    """One method a route: read the parameters, let the service do it, answer."""
+
+    def __init__(self, service: OpenAIService) -> None:
+        self._service = service
+
+    async def create_file(self, request: Request) -> Response:
+        project = self._project(request)
+        async with request.form() as form:
+            parameters = {name: value for name, value in form.items() if isinstance(value, str)}
+            upload = form.get("file")
+            if not isinstance(upload, UploadFile):
+                raise _missing("file")
+            _known(parameters, "purpose", "expires_after[anchor]", "expires_after[seconds]")
+            purpose = _choice(parameters, "purpose", PURPOSES)
+            lifetime = None
+            if any(name.startswith("expires_after") for name in parameters):
+                anchor, seconds = (parameters.get(f"expires_after[{name}]", "") for name in ("anchor", "seconds"))
+                lifetime = _lifetime(
+                    {"anchor": anchor, "seconds": int(seconds) if seconds.isdigit() else seconds}, "expires_after"
+                )
+            answer = await run_in_threadpool(
+                self._service.create_file,
+                upload.file,
+                filename=upload.filename or "",
+                purpose=purpose,
+                lifetime=lifetime,
+                project=project,
+            )
+        return JSONResponse(answer)
+
+    def list_files(self, request: Request) -> Response:
+        query = dict(request.query_params)
+        _known(query, "purpose", "limit", "order", "after")
+        newest_first = _choice({"order": "desc"} | query, "order", ("asc", "desc")) == "desc"
+        answer = self._service.list_files(
+            purpose=query.get("purpose"),
+            after=query.get("after"),
+            limit=_limit(query, default=10_000, most=10_000),
+            newest_first=newest_first,
+            project=self._project(request),
+        )
+        return JSONResponse(answer)
+
+    def retrieve_file(self, request: Request) -> Response:
+        stored = self._service.file(request.path_params["file_id"], project=self._project(request))
+        return JSONResponse(stored.to_dict())
+
+    def delete_file(self, request: Request) -> Response:
+        return JSONResponse(self._service.delete_file(request.path_params["file_id"], project=self._project(request)))
+
+    def file_content(self, request: Request) -> Response:
+        stored = self._service.file(request.path_params["file_id"], project=self._project(request))
+        return FileResponse(stored.path, media_type="application/octet-stream", filename=stored.filename)
+
+    async def create_batch(self, request: Request) -> Response:
+        project = self._project(request)
+        try:
+            given = await request.json()
+        except ValueError:
+            given = None
+        if not isinstance(given, dict):
+            raise ApiError(400, "We could not parse the JSON body of your request.")
+        _known(given, "input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
+        if not isinstance(_required(given, "input_file_id"), str):
+            raise invalid_value("input_file_id", given["input_file_id"], "a string")
+        _choice(given, "completion_window", ("24h",))
+        expires = given.get("output_expires_after")
+        answer = await run_in_threadpool(
+            self._service.create_batch,
+            input_file_id=given["input_file_id"],
+            endpoint=_choice(given, "endpoint", BATCH_ENDPOINTS),
+            metadata=_metadata(given.get("metadata")),
+            output_lifetime=None if expires is None else _lifetime(expires, "output_expires_after"),
+            project=project,
+        )
+        return JSONResponse(answer)
+
+    def list_batches(self, request: Request) -> Response:
+        query = dict(request.query_params)
+        _known(query, "limit", "after")
+        answer = self._service.list_batches(
+            after=query.get("after"), limit=_limit(query, default=20, most=100), project=self._project(request)
+        )
+        return JSONResponse(answer)
+
+    def retrieve_batch(self, request: Request) -> Response:
+        return JSONResponse(self._service.batch(request.path_params["batch_id"], project=self._project(request)))
+
+    def cancel_batch(self, request: Request) -> Response:
+        return JSONResponse(self._service.cancel_batch(request.path_params["batch_id"], project=self._project(request)))
+
+    def _project(self, request: Request) -> str:
+        """Who is calling. Another project's files and batches do not exist for it."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or not key:
+            raise ApiError(401, "You didn't provide an API key in an Authorization header with Bearer auth.")
+        asked = request.headers.get("openai-project") or DEFAULT_PROJECT
+        keys = self._service.settings.keys
+        if keys is None:
+            return asked
+        if key not in keys:
+            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+        if asked not in (DEFAULT_PROJECT, keys[key]):
+            raise ApiError(401, "OpenAI-Project header should match project for API key.", code="mismatched_project")
+        return keys[key]
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    refusal = cast(ApiError, error)
+    return JSONResponse(refusal.body, refusal.status, headers=refusal.headers)
+
+
+def _unknown_route(request: Request, error: Exception) -> Response:
+    refusal = ApiError(
+        cast(HTTPException, error).status_code,
+        f"Unknown request URL: {request.method} {request.url.path}.",
+        code="unknown_url",
+    )
+    return JSONResponse(refusal.body, refusal.status, headers={"x-emulator-unknown-route": "1"})
+
+
+# Parameters. The names of the codes are those of OpenAI's own refusals.
+
+
+def _missing(name: str) -> ApiError:
+    return ApiError(400, f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
+
+
+def _required(given: Mapping[str, Any], name: str) -> Any:
+    if given.get(name) is None:
+        raise _missing(name)
+    return given[name]
+
+
+def _known(given: Mapping[str, Any], *names: str) -> None:
+    for name in given:
+        if name not in names:
+            raise ApiError(400, f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
+
+
+def _choice(given: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    value: str = _required(given, name)
+    if value not in choices:
+        raise invalid_value(name, value, f"one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def _limit(query: Mapping[str, str], *, default: int, most: int) -> int:
+    given = query.get("limit", str(default))
+    if not given.isdigit() or not 1 <= int(given) <= most:
+        raise invalid_value("limit", given, f"a whole number from 1 to {most}")
+    return int(given)
+
+
+def _lifetime(given: Any, name: str) -> float:
+    if not isinstance(given, dict) or set(given) != {"anchor", "seconds"} or given["anchor"] != "created_at":
+        raise invalid_value(name, given, "an object with anchor 'created_at' and seconds")
+    seconds = given["seconds"]
+    if not isinstance(seconds, int) or seconds not in EXPIRY_RANGE:
+        raise invalid_value(
+            f"{name}.seconds", seconds, f"a whole number from {EXPIRY_RANGE.start} to {EXPIRY_RANGE.stop - 1}"
+        )
+    return seconds
+
+
+def _metadata(given: Any) -> dict[str, str] | None:
+    if given is None:
+        return None
+    rules: tuple[tuple[str, Callable[[dict[Any, Any]], bool]], ...] = (
+        (f"at most {METADATA_PAIRS} pairs", lambda pairs: len(pairs) <= METADATA_PAIRS),
+        (f"keys of at most {METADATA_KEY} characters", lambda pairs: all(len(key) <= METADATA_KEY for key in pairs)),
+        (
+            f"string values of at most {METADATA_VALUE} characters",
+            lambda pairs: all(isinstance(v, str) and len(v) <= METADATA_VALUE for v in pairs.values()),
+        ),
+    )
+    if not isinstance(given, dict):
+        raise invalid_value("metadata", given, "an object")
+    for expected, holds in rules:
+        if not holds(given):
+            raise invalid_value("metadata", given, expected)
+    return given

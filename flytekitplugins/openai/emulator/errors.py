@@ -1,0 +1,44 @@
+"""How the API says no: the error envelope, and the refusals that more than one room needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["ApiError", "error_body", "invalid_value", "no_such_file"]
+
+
+class ApiError(Exception):
+    """A refusal, carried to the client in OpenAI's envelope `{"error": {message, type, param, code}}`."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = error_body(status, message, code=code, param=param)
+        self.headers = dict(headers or {})
+
+
+def error_body(status: int, message: str, *, code: str | None, param: str | None = None) -> dict[str, Any]:
+    """The envelope for `message`; the `type` follows from the HTTP status."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    if status == 429:
+        kind = "rate_limit_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def invalid_value(param: str, value: object, expected: str) -> ApiError:
+    """A parameter that is there but wrong."""
+    return ApiError(400, f"Invalid value: {value!r}. Expected {expected}.", code="invalid_value", param=param)
+
+
+def no_such_file(file_id: str) -> ApiError:
+    """An id that this project cannot see: unknown, deleted, expired, hidden, or another project's."""
+    return ApiError(404, f"No such File object: {file_id}", param="id")

@@ -1,0 +1,134 @@
+"""What a test can make go wrong, on three levels: an HTTP call, a whole batch, a request within one."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+__all__ = ["BatchFault", "CallFault", "Fault", "FaultBook", "RequestFault"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallFault:
+    """The next calls that match go wrong on their way.
+
+    Attributes:
+        method: HTTP method, or `*`.
+        path: Path with `*` for any part of it, such as `/v1/batches/*`.
+        times: How many calls it hits; `None`: all of them.
+        skip: How many matching calls pass unharmed first.
+        seconds: How long it lasts by the emulator's clock; `None`: as long as `times` says.
+        after_work: The work is done first and only the reply is lost; otherwise nothing is done.
+        delay: Real seconds to wait before anything else.
+        drop: Close the connection without a reply.
+        status: Answer this HTTP status in place of the real one.
+        code: Its error code.
+        message: Its error message.
+        headers: Extra headers of that answer, such as `Retry-After`.
+        body: Answer this text in place of a JSON document.
+        truncate: Cut the body after so many bytes.
+        hide_length: With `truncate`: no Content-Length, so that the cut cannot be told from the end.
+    """
+
+    method: str = "*"
+    path: str = "*"
+    times: int | None = 1
+    skip: int = 0
+    seconds: float | None = None
+    after_work: bool = False
+    delay: float = 0.0
+    drop: bool = False
+    status: int | None = None
+    code: str | None = None
+    message: str = "ordered by the test"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    truncate: int | None = None
+    hide_length: bool = False
+
+    def matches(self, subject: str) -> bool:
+        """Whether `subject`, a call as `METHOD /path`, is one of those meant."""
+        method, _, path = subject.partition(" ")
+        return fnmatch.fnmatchcase(method, self.method) and fnmatch.fnmatchcase(path, self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFault:
+    """The next batches fail in validation, with this as their one error; `code` is one of a batch's `errors.data`."""
+
+    code: str | None = None
+    message: str = "ordered by the test"
+    line: int | None = None
+    param: str | None = None
+    input_file_id: str = "*"
+    times: int | None = 1
+    skip: int = 0
+    seconds: float | None = None
+
+    def matches(self, subject: str) -> bool:
+        """Whether `subject`, the input file's id, is one of those meant."""
+        return fnmatch.fnmatchcase(subject, self.input_file_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestFault:
+    """The next requests that match fail when their batch runs them.
+
+    With a `status`, as a request that the model's endpoint refused; with a `code` alone, as one that never got an
+    HTTP answer (`request_timeout`); with neither, it leaves no line in any file.
+    """
+
+    custom_id: str = "*"
+    status: int | None = None
+    code: str | None = None
+    message: str = "ordered by the test"
+    times: int | None = 1
+    skip: int = 0
+    seconds: float | None = None
+
+    def matches(self, subject: str) -> bool:
+        """Whether `subject`, a `custom_id`, is one of those meant."""
+        return fnmatch.fnmatchcase(subject, self.custom_id)
+
+
+Fault = CallFault | BatchFault | RequestFault
+F = TypeVar("F", CallFault, BatchFault, RequestFault)
+
+
+@dataclass
+class _Order(Generic[F]):
+    fault: F
+    ends_at: float | None
+    to_skip: int
+    left: int | None
+
+
+class FaultBook(Generic[F]):
+    """The faults of one level, in the order they were asked for."""
+
+    def __init__(self) -> None:
+        self._orders: list[_Order[F]] = []
+
+    def add(self, fault: F, *, now: float) -> None:
+        """Order a fault, from now on."""
+        ends_at = None if fault.seconds is None else now + fault.seconds
+        self._orders.append(_Order(fault, ends_at, fault.skip, fault.times))
+
+    def take(self, subject: str, *, now: float) -> F | None:
+        """The first fault that is meant for `subject`, used up by one; `None` when there is none."""
+        self._orders = [o for o in self._orders if o.left != 0 and (o.ends_at is None or now < o.ends_at)]
+        for order in self._orders:
+            if order.fault.matches(subject):
+                if order.to_skip:
+                    order.to_skip -= 1
+                    continue
+                if order.left is not None:
+                    order.left -= 1
+                return order.fault
+        return None
+
+    def clear(self) -> None:
+        """Forget every order."""
+        self._orders.clear()

@@ -1,0 +1,167 @@
+"""Everything between the socket and the API: calls are recorded here, and ordered faults strike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .errors import error_body
+from .faults import CallFault
+from .service import OpenAIService
+
+__all__ = ["Call", "Gateway"]
+
+# A scope's connection, closed at once as if the network had failed.
+Abort = Callable[[Scope], None]
+
+
+@dataclass
+class Call:
+    """One HTTP request as the emulator saw it.
+
+    Attributes:
+        query: The parameters of the query string.
+        headers: By name in lower case. The key in `authorization` is left out; see `key`.
+        key: The API key it came with.
+        connection: Which TCP connection it came over.
+        status: What was answered; `None` when the connection was dropped instead.
+        known: Whether the API has such a route.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    connection: str
+    key: str = field(repr=False)
+    status: int | None = None
+    known: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """The call without its key, to be sent to another process."""
+        return {name: value for name, value in asdict(self).items() if name != "key"}
+
+
+class Gateway:
+    """An ASGI application around the API's."""
+
+    def __init__(
+        self, app: ASGIApp, service: OpenAIService, abort: Abort, on_call: Callable[[Call], None] | None
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._abort = abort
+        self._on_call = on_call
+        self._requests = 0
+        self.calls: list[Call] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1"):
+            await self._app(scope, receive, send)
+            return
+        call = _describe(scope)
+        self.calls.append(call)
+        fault = self._service.take_call_fault(call.method, call.path)
+        if fault is None:
+            await self._app(scope, receive, self._watched(send, call))
+        else:
+            await self._strike(fault, call, scope, receive, send)
+        if self._on_call is not None:
+            self._on_call(call)
+
+    def _watched(self, send: Send, call: Call) -> Send:
+        """`send`, noting what is answered, and adding the request id that every answer of OpenAI's has."""
+        self._requests += 1
+        request_id = f"req_{self._requests:024x}".encode()
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                call.status = message["status"]
+                names = [name for name, _ in message["headers"]]
+                call.known = b"x-emulator-unknown-route" not in names
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        return watched
+
+    async def _strike(self, fault: CallFault, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(fault.delay)
+        watched = self._watched(send, call)
+        replaced = fault.drop or fault.status is not None or fault.body is not None
+        if fault.after_work:
+            await self._app(scope, receive, _nowhere)
+        elif replaced:
+            # To its end, so that a client is not cut off while it still sends.
+            await _drain(receive)
+        if fault.drop:
+            await self._hang_up(scope, receive)
+        elif replaced or fault.after_work:
+            await _answer(fault, watched)
+        elif fault.truncate is not None:
+            await self._truncated(fault.truncate, fault.hide_length, scope, receive, watched)
+        else:
+            await self._app(scope, receive, watched)
+
+    async def _truncated(self, left: int, hide_length: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request, but only the first `left` bytes of the answer's body."""
+
+        async def cut(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.start":
+                if hide_length:
+                    message["headers"] = [(n, v) for n, v in message["headers"] if n.lower() != b"content-length"]
+                await send(message)
+            elif left > 0:
+                body = message.get("body", b"")[:left]
+                left -= len(body)
+                ends = hide_length and (left == 0 or not message.get("more_body", False))
+                await send({**message, "body": body, "more_body": not ends})
+
+        await self._app(scope, receive, cut)
+        if not hide_length:
+            await self._hang_up(scope, receive)
+
+    async def _hang_up(self, scope: Scope, receive: Receive) -> None:
+        self._abort(scope)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+def _describe(scope: Scope) -> Call:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    key = headers.pop("authorization", "").partition(" ")[2]
+    host, port = scope["client"] or ("", 0)
+    return Call(
+        method=scope["method"],
+        path=scope["path"],
+        query=dict(parse_qsl(scope["query_string"].decode("latin-1"))),
+        headers=headers,
+        connection=f"{host}:{port}",
+        key=key,
+    )
+
+
+async def _drain(receive: Receive) -> None:
+    more = True
+    while more:
+        more = (await receive()).get("more_body", False)
+
+
+async def _nowhere(_message: Message) -> None:
+    """A reply that is lost."""
+
+
+async def _answer(fault: CallFault, send: Send) -> None:
+    status = fault.status or 200
+    text = fault.body if fault.body is not None else json.dumps(error_body(status, fault.message, code=fault.code))
+    headers = {"content-type": "application/json", "content-length": str(len(text.encode()))} | dict(fault.headers)
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": text.encode()})

@@ -1,0 +1,25 @@
+"""The emulator as a pytest fixture.
+
+Ask for it in a `conftest.py`: `pytest_plugins = ["flytekitplugins.openai.emulator.pytest_plugin"]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .server import Emulator
+
+__all__ = ["openai_emulator"]
+
+
+@pytest.fixture
+def openai_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An emulator of this test's own, to which every OpenAI client of the process goes."""
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    with Emulator() as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulator

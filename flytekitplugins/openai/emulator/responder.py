@@ -1,0 +1,186 @@
+"""What the emulated models answer: deterministic, cheap, with usage; or whatever a responder of the user's says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Reply", "Request", "Responder", "count_tokens", "echo", "prompt_tokens", "reply_to"]
+
+# OpenAI's rule of thumb for English text.
+# https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
+CHARACTERS_PER_TOKEN = 4
+EMBEDDING_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """One line of a batch, as a responder sees it."""
+
+    custom_id: str
+    url: str
+    body: Mapping[str, Any]
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last message, or of the input: what a person would call the question."""
+        return _texts(self.body)[-1] if _texts(self.body) else ""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole answer: what would be the HTTP status and body of the same request sent by itself."""
+
+    body: Mapping[str, Any]
+    status_code: int = 200
+
+
+# A responder says the text of the answer, or the whole of it.
+Responder = Callable[[Request], "str | Reply"]
+
+
+def echo(request: Request) -> str:
+    """The default responder: tells the request's own prompt back."""
+    return f"The emulator heard: {request.prompt}"
+
+
+def count_tokens(text: str) -> int:
+    """About as many tokens as a real tokenizer would find; at least one for any text."""
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def prompt_tokens(body: Mapping[str, Any]) -> int:
+    """Tokens of everything the request asks a model to read."""
+    return sum(count_tokens(text) for text in _texts(body))
+
+
+def reply_to(request: Request, responder: Responder) -> Reply:
+    """The answer in the form of the request's endpoint, with its usage."""
+    said = responder(request)
+    if isinstance(said, Reply):
+        return said
+    build = _BODIES.get(request.url, _plain)
+    return Reply(build(request, said))
+
+
+def _texts(body: Mapping[str, Any]) -> list[str]:
+    """Every piece of text in the places where the endpoints take their input."""
+    found: list[str] = []
+    pending = [body.get(name) for name in ("instructions", "prompt", "input", "messages")]
+    while pending:
+        value = pending.pop(0)
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, list):
+            pending = [*value, *pending]
+        elif isinstance(value, dict):
+            pending = [value.get("content"), value.get("text"), *pending]
+    return found
+
+
+def _identifier(prefix: str, request: Request) -> str:
+    return f"{prefix}{hashlib.sha256(request.custom_id.encode()).hexdigest()[:24]}"
+
+
+def _usage(request: Request, text: str) -> tuple[int, int]:
+    return prompt_tokens(request.body), count_tokens(text)
+
+
+def _chat_completion(request: Request, text: str) -> dict[str, Any]:
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text, "refusal": None},
+        "logprobs": None,
+        "finish_reason": "stop",
+    }
+    return {"id": _identifier("chatcmpl-", request), "object": "chat.completion"} | _completion(request, text, choice)
+
+
+def _text_completion(request: Request, text: str) -> dict[str, Any]:
+    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}
+    return {"id": _identifier("cmpl-", request), "object": "text_completion"} | _completion(request, text, choice)
+
+
+def _completion(request: Request, text: str, choice: dict[str, Any]) -> dict[str, Any]:
+    read, written = _usage(request, text)
+    return {
+        "created": 0,
+        "model": request.body.get("model"),
+        "choices": [choice],
+        "usage": {
+            "prompt_tokens": read,
+            "completion_tokens": written,
+            "total_tokens": read + written,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        },
+    }
+
+
+def _response(request: Request, text: str) -> dict[str, Any]:
+    read, written = _usage(request, text)
+    part = {"type": "output_text", "text": text, "annotations": []}
+    message = {
+        "id": _identifier("msg_", request),
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
+    return {
+        "id": _identifier("resp_", request),
+        "object": "response",
+        "created_at": 0,
+        "status": "completed",
+        "error": None,
+        "model": request.body.get("model"),
+        "output": [message],
+        "usage": {
+            "input_tokens": read,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": written,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": read + written,
+        },
+    }
+
+
+def _embeddings(request: Request, _text: str) -> dict[str, Any]:
+    given = request.body.get("input")
+    inputs = given if isinstance(given, list) else [given]
+    size = int(request.body.get("dimensions", EMBEDDING_SIZE))
+    read = prompt_tokens(request.body)
+    return {
+        "object": "list",
+        "model": request.body.get("model"),
+        "data": [{"object": "embedding", "index": i, "embedding": _vector(one, size)} for i, one in enumerate(inputs)],
+        "usage": {"prompt_tokens": read, "total_tokens": read},
+    }
+
+
+def _vector(value: object, size: int) -> list[float]:
+    """Numbers between -1 and 1 that are the same for the same input."""
+    seed = json.dumps(value).encode()
+    digests = (hashlib.sha256(seed + bytes([i // 256, i % 256])).digest() for i in range(size))
+    return [int.from_bytes(digest[:4], "big") / 2**31 - 1 for digest in digests]
+
+
+def _moderation(request: Request, _text: str) -> dict[str, Any]:
+    result = {"flagged": False, "categories": {}, "category_scores": {}}
+    return {"id": _identifier("modr-", request), "model": request.body.get("model"), "results": [result]}
+
+
+def _plain(request: Request, text: str) -> dict[str, Any]:
+    return {"id": _identifier("emulated-", request), "created": 0, "data": [], "text": text}
+
+
+_BODIES: dict[str, Callable[[Request, str], dict[str, Any]]] = {
+    "/v1/chat/completions": _chat_completion,
+    "/v1/completions": _text_completion,
+    "/v1/responses": _response,
+    "/v1/embeddings": _embeddings,
+    "/v1/moderations": _moderation,
+}

@@ -1,0 +1,195 @@
+"""The emulator as a whole: a real HTTP server on a real port, in a thread of the process that asked for it."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+from starlette.types import Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .app import build_app
+from .control import control_routes
+from .faults import Fault
+from .gateway import Call, Gateway
+from .responder import Responder, echo
+from .service import OpenAIService
+from .settings import Settings
+
+__all__ = ["Emulator"]
+
+_STOP_TIMEOUT = 10.0
+
+
+class Emulator:
+    """A stand-in for OpenAI's Files and Batches API. Use it as a context manager.
+
+    Any client that is told `base_url` (the SDKs read it from `OPENAI_BASE_URL`) talks to it in place of OpenAI. It is
+    strict: a route that the API does not have is answered 404, and leaving the context then raises.
+
+    Example:
+        >>> import openai
+        >>> with Emulator() as emulator:
+        ...     client = openai.OpenAI(base_url=emulator.base_url, api_key="any")
+        ...     client.batches.list().data
+        []
+
+    Args:
+        responder: What the models answer; by default they tell the prompt back.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        control: Serve the control routes, so that another process can order faults and move the clock.
+        strict: Raise on leaving the context when a call met no route.
+        on_call: Called with each call once it is answered.
+        settings: Fields of `Settings`.
+    """
+
+    def __init__(
+        self,
+        *,
+        responder: Responder = echo,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        control: bool = False,
+        strict: bool = True,
+        on_call: Callable[[Call], None] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="openai-emulator-")
+        self._service = OpenAIService(Path(self._directory.name), settings=Settings(**settings), responder=responder)
+        routes = control_routes(self) if control else []
+        self._gateway = Gateway(build_app(self._service, routes), self._service, self._close_connection, on_call)
+        self._address = (host, port)
+        self._strict = strict
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def base_url(self) -> str:
+        """What `OPENAI_BASE_URL` must be for a client to come here."""
+        host, port = self._address
+        return f"http://{host}:{port}/v1"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that send a process's OpenAI client here."""
+        return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": "sk-emulator"}
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every call so far, in the order they came in."""
+        return self._gateway.calls
+
+    @property
+    def settings(self) -> Settings:
+        """What the emulator is like now."""
+        return self._service.settings
+
+    def change(self, **settings: Any) -> None:
+        """Change some of the settings; batches that are under way keep theirs."""
+        self._service.change(**settings)
+
+    def order(self, *faults: Fault) -> None:
+        """Make something go wrong, from now on; several faults strike one after the other."""
+        for fault in faults:
+            self._service.order(fault)
+
+    def clear_faults(self) -> None:
+        """Let everything go right again."""
+        self._service.clear_faults()
+
+    def now(self) -> float:
+        """Unix time as the emulator sees it."""
+        return self._service.clock.now()
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass at once."""
+        self._service.clock.advance(seconds)
+
+    def freeze(self) -> None:
+        """Stop the clock; from now on time passes through `advance` alone."""
+        self._service.clock.freeze()
+
+    def thaw(self) -> None:
+        """Let real time pass again."""
+        self._service.clock.thaw()
+
+    def start(self) -> None:
+        """Listen. A call made from here on is answered, at worst once the thread is up.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        # Named as TCP, because asyncio turns Nagle's algorithm off (40 ms a call) only for sockets that say so.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(self._address)
+        except OSError:
+            listener.close()
+            raise
+        listener.listen()
+        self._address = (self._address[0], listener.getsockname()[1])
+        config = uvicorn.Config(
+            self._gateway,
+            http=H11Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="openai-emulator", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close every connection and forget everything."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._server.force_exit = True
+            self._thread.join(_STOP_TIMEOUT)
+        self._directory.cleanup()
+
+    def wait(self) -> None:
+        """Serve until interrupted."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def check(self) -> None:
+        """Complain about calls that no API of OpenAI's would have understood.
+
+        Raises:
+            AssertionError: There were some.
+        """
+        unknown = [f"{call.method} {call.path}" for call in self.calls if not call.known]
+        if unknown:
+            raise AssertionError(f"the emulator was asked for what it does not have: {', '.join(unknown)}")
+
+    def __enter__(self) -> Emulator:
+        """Start to listen."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop; if strict, complain about unknown routes."""
+        self.stop()
+        if self._strict and error is None:
+            self.check()
+
+    def _close_connection(self, scope: Scope) -> None:
+        if self._server is None:
+            return
+        for protocol in list(self._server.server_state.connections):
+            if isinstance(protocol, H11Protocol) and protocol.client == tuple(scope["client"] or ()):
+                protocol.transport.close()

@@ -1,0 +1,196 @@
+"""The one place where a client of OpenAI's SDK is made, kept and closed, and where its errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flytekit import lazy_module
+
+from ._credentials import APIKey
+from .exceptions import OpenAIPluginError, RefusedError, UnavailableError
+
+if TYPE_CHECKING:
+    import openai
+else:
+    # flytekit imports every plugin at its start, and the SDK would add half a second to each `pyflyte`.
+    openai = lazy_module("openai")
+
+__all__ = ["Account", "async_client", "close_clients", "explained", "platform_url", "sync_client"]
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+# Flyte polls each task every 30 s; the default keep-alive of 5 s would mean a new connection for each poll.
+KEEP_ALIVE_SECONDS = 60.0
+MAX_CONNECTIONS = 100
+MAX_CLIENTS = 64
+# Flyte cancels a call to the connector after 10 s, so none of ours may take longer than this, its retries included.
+CALL_SECONDS = 3.5
+CALL_CONNECT_SECONDS = 2.0
+CALL_RETRIES = 1
+# In a container nobody waits: 200 MB may take their time.
+TRANSFER_SECONDS = 600.0
+TRANSFER_CONNECT_SECONDS = 10.0
+TRANSFER_RETRIES = 5
+# OpenAI's statuses for what may pass. https://platform.openai.com/docs/guides/error-codes
+PASSING_STATUSES = frozenset({408, 409, 429})
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose account at OpenAI a call is for: a key, and optionally an organization and a project."""
+
+    api_key: APIKey
+    organization: str | None = None
+    project: str | None = None
+
+
+@dataclass
+class _LoopClients:
+    """The clients of one event loop: one connection pool under one client for each account."""
+
+    http_client: Any
+    by_account: OrderedDict[tuple[Account, str], openai.AsyncOpenAI] = field(default_factory=OrderedDict)
+
+
+# A client must never be used on another loop than its connections were made on: the SDK then fails with a bare
+# "Event loop is closed", or hangs.
+_clients: dict[asyncio.AbstractEventLoop, _LoopClients] = {}
+
+
+def async_client(account: Account) -> openai.AsyncOpenAI:
+    """The client for `account` on the running event loop, made once and kept.
+
+    Making one costs 17 ms for its TLS context, on the event loop; so all accounts of a loop share one.
+    """
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        for closed in [known for known in _clients if known.is_closed()]:
+            del _clients[closed]
+        limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_CONNECTIONS,
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
+        )
+        _clients[loop] = _LoopClients(openai.DefaultAsyncHttpxClient(limits=limits))
+    kept = _clients[loop]
+    key = (account, _base_url())
+    client = kept.by_account.get(key)
+    if client is None:
+        client = openai.AsyncOpenAI(
+            api_key=account.api_key.value,
+            base_url=_base_url(),
+            max_retries=CALL_RETRIES,
+            timeout=openai.Timeout(CALL_SECONDS, connect=CALL_CONNECT_SECONDS),
+            http_client=kept.http_client,
+        )
+        _set_account(client, account)
+        kept.by_account[key] = client
+        if len(kept.by_account) > MAX_CLIENTS:
+            kept.by_account.popitem(last=False)
+    kept.by_account.move_to_end(key)
+    return client
+
+
+async def close_clients() -> None:
+    """Close the connections of the running event loop."""
+    kept = _clients.pop(asyncio.get_running_loop(), None)
+    if kept is not None:
+        await kept.http_client.aclose()
+
+
+@contextmanager
+def sync_client(account: Account) -> Iterator[openai.OpenAI]:
+    """A client of its own for a file step, closed at the end."""
+    with openai.OpenAI(
+        api_key=account.api_key.value,
+        base_url=_base_url(),
+        max_retries=TRANSFER_RETRIES,
+        timeout=openai.Timeout(TRANSFER_SECONDS, connect=TRANSFER_CONNECT_SECONDS),
+    ) as client:
+        _set_account(client, account)
+        yield client
+
+
+def platform_url(batch_id: str) -> str | None:
+    """The page about a batch on OpenAI's platform; `None` when the server is another."""
+    host = urlsplit(_base_url()).hostname or ""
+    if host == "openai.com" or host.endswith(".openai.com"):
+        return f"https://platform.openai.com/batches/{batch_id}"
+    return None
+
+
+@contextmanager
+def explained(account: Account, doing: str) -> Iterator[None]:
+    """Turn what the SDK raises into one sentence of ours.
+
+    Args:
+        account: Whose key was used: named in the sentence when it is the key that was refused.
+        doing: What was being done, after "could not": `"cancel batch 'batch_1'"`.
+
+    Raises:
+        UnavailableError: It may work the next time.
+        RefusedError: It will not.
+    """
+    try:
+        yield
+    except OpenAIPluginError:
+        raise
+    except openai.OpenAIError as error:
+        # From None: a person who reads the sentence is not helped by a hundred lines of the SDK's inside.
+        raise _explanation(error, account, doing) from None
+    except ValueError as error:
+        # A JSON document that breaks off, which the SDK lets through as it is.
+        raise UnavailableError(f"Could not {doing}: the answer could not be read ({error}).") from None
+
+
+def _explanation(error: openai.OpenAIError, account: Account, doing: str) -> OpenAIPluginError:
+    if isinstance(error, openai.APITimeoutError):
+        return UnavailableError(f"Could not {doing}: OpenAI did not answer in time.")
+    if isinstance(error, openai.APIConnectionError):
+        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
+        return UnavailableError(f"Could not {doing}: no connection to {_base_url()}{cause}.")
+    if not isinstance(error, openai.APIStatusError):
+        return UnavailableError(f"Could not {doing}: the answer could not be read ({type(error).__name__}).")
+    if error.status_code in (401, 403):
+        # The server's own words are left out: they repeat part of the key.
+        return RefusedError(
+            f"Could not {doing}: OpenAI refused the key from {account.api_key.source}{_scope(account)} "
+            f"({_status(error)}); check that it is valid, and allowed for Files and Batches."
+        )
+    reason = f"{_status(error)}{_server_words(error, account)}"
+    if error.status_code in PASSING_STATUSES or error.status_code >= 500:
+        return UnavailableError(f"Could not {doing}: OpenAI is not able to answer now ({reason}).")
+    return RefusedError(f"Could not {doing}: OpenAI refused ({reason}).")
+
+
+def _status(error: openai.APIStatusError) -> str:
+    return f"{error.status_code} {error.code}" if error.code else str(error.status_code)
+
+
+def _server_words(error: openai.APIStatusError, account: Account) -> str:
+    message = error.body.get("message") if isinstance(error.body, dict) else None
+    if not isinstance(message, str) or not message:
+        return ""
+    return f": {message.replace(account.api_key.value, '***')}"
+
+
+def _scope(account: Account) -> str:
+    named = {"organization": account.organization, "project": account.project}
+    return "".join(f", {name} {value!r}" for name, value in named.items() if value)
+
+
+def _base_url() -> str:
+    """From the operator's environment alone: a task that could set it could have the operator's key sent anywhere."""
+    return os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
+
+
+def _set_account(client: openai.AsyncOpenAI | openai.OpenAI, account: Account) -> None:
+    # Not through the constructor: None stands for the environment's value there, and "" sends an empty header.
+    client.organization = account.organization or os.environ.get("OPENAI_ORG_ID", "").strip() or None
+    client.project = account.project or os.environ.get("OPENAI_PROJECT_ID", "").strip() or None

@@ -1,0 +1,131 @@
+"""Files to OpenAI and back: streamed, and on the way back not believed until they are whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flytekit import lazy_module, logger
+
+from flytekitplugins.openai._client import Account, explained, sync_client
+from flytekitplugins.openai.exceptions import IncompleteFileError, InvalidInputError, UnavailableError
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazy_module("openai")
+
+__all__ = ["download_file", "upload_file"]
+
+ATTEMPTS = 5
+FIRST_PAUSE_SECONDS = 0.5
+CHUNK_BYTES = 1 << 20
+SIZE_RETRIES = 2
+
+
+def upload_file(path: Path, account: Account) -> str:
+    """Upload a batch input file and return its id.
+
+    OpenAI takes only files that are named `.jsonl`, so it is sent under such a name whatever it is called here.
+
+    Raises:
+        InvalidInputError: The file is empty.
+        RefusedError: OpenAI refuses the file or the key.
+        UnavailableError: OpenAI was not reached.
+    """
+    if path.stat().st_size == 0:
+        raise InvalidInputError(f"The input file {path.name!r} is empty; a batch needs at least one request.")
+    name = f"{path.stem}.jsonl"
+    # An open handle is streamed; the SDK would read a Path into memory, three times over.
+    with sync_client(account) as client, path.open("rb") as handle, explained(account, f"upload the requests in {path.name!r}"):
+        return client.files.create(file=(name, handle), purpose="batch").id
+
+
+def download_file(file_id: str, destination: str | os.PathLike[str], account: Account) -> None:
+    """Download a file to `destination`, which then holds all of it or does not exist.
+
+    The bytes go to a file beside it first, are counted against what the reply and the Files API announce, and are
+    fetched again when any are missing.
+
+    Raises:
+        IncompleteFileError: It never arrived whole.
+        RefusedError: OpenAI refuses the key, or has no such file.
+        UnavailableError: OpenAI was not reached.
+    """
+    target = Path(destination)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with sync_client(account) as client:
+        size = _announced_size(client, file_id)
+        for attempt in range(1, ATTEMPTS + 1):
+            handle, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent)
+            os.close(handle)
+            part = Path(name)
+            try:
+                _fetch(client, file_id, part, size, account)
+                part.replace(target)
+            except (IncompleteFileError, UnavailableError) as error:
+                if attempt == ATTEMPTS:
+                    raise
+                logger.warning(f"{error} Attempt {attempt} of {ATTEMPTS}; trying again.")
+                time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+            else:
+                return
+            finally:
+                part.unlink(missing_ok=True)
+
+
+def _announced_size(client: openai.OpenAI, file_id: str) -> int | None:
+    """What the Files API says of the file's length; `None` where that cannot be learnt, as on some servers."""
+    try:
+        # No batch leaves an empty file at OpenAI; servers that always say 0 mean that they do not know.
+        return client.with_options(max_retries=SIZE_RETRIES).files.retrieve(file_id).bytes or None
+    except openai.OpenAIError as error:
+        logger.debug(f"no size is known for file {file_id!r}: {type(error).__name__}")
+        return None
+
+
+def _fetch(client: openai.OpenAI, file_id: str, part: Path, size: int | None, account: Account) -> None:
+    """Download into `part` and check that it is whole."""
+    doing = f"download file {file_id!r}"
+    with explained(account, doing), client.files.with_streaming_response.content(file_id) as response:
+        announced = str(response.headers.get("content-length") or "")
+        with part.open("wb") as target:
+            try:
+                for chunk in response.iter_bytes(CHUNK_BYTES):
+                    target.write(chunk)
+            except openai.OpenAIError:
+                raise
+            except OSError:
+                # The disk's trouble, not the network's.
+                raise
+            except Exception as error:
+                # The transport's own error, and httpx2 has others than httpx had.
+                raise IncompleteFileError(
+                    f"Could not {doing}: the connection broke ({type(error).__name__})."
+                ) from error
+    received = part.stat().st_size
+    # Bytes that were decompressed on the way say nothing about Content-Length.
+    counted = announced.isdigit() and not response.headers.get("content-encoding")
+    expected = [length for length in (size, int(announced) if counted else None) if length is not None]
+    for length in expected:
+        if received != length:
+            raise IncompleteFileError(f"Could not {doing}: {received:,} of {length:,} bytes arrived.")
+    if not expected and not _ends_like_json_lines(part):
+        raise IncompleteFileError(f"Could not {doing}: it breaks off within a line.")
+
+
+def _ends_like_json_lines(path: Path) -> bool:
+    """Whether the last line is a JSON document: all that can be checked when nobody says how long the file is."""
+    with path.open("rb") as lines:
+        last = b""
+        for line in lines:
+            last = line
+    try:
+        json.loads(last or b"null")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""What can go wrong, as a tree. An error's bases in flytekit say what Flyte does about it.
+
+    OpenAIPluginError           a FlyteUserRuntimeException: final
+    |-- MissingAPIKeyError      no key, or one that cannot be one
+    |-- InvalidInputError       what the user gave cannot be used
+    |-- InvalidMetadataError    bytes that are not metadata of ours
+    |-- RefusedError            OpenAI answered no, and would again
+    `-- PassingError            also a FlyteRecoverableException: tried again while the task has `retries` left
+        |-- UnavailableError    OpenAI was not reached, or not able to answer
+        `-- IncompleteFileError a download did not arrive whole
+
+flytekit's entrypoint takes any other exception for a fault of the system and tries it again, up to four times, whatever
+`retries` says. A `FlyteUserRuntimeException` is final, unless its value is a `FlyteRecoverableException`; ours are their own
+value, so that one class says both.
+"""
+
+from __future__ import annotations
+
+from flytekit.exceptions.user import FlyteRecoverableException, FlyteUserRuntimeException
+
+__all__ = [
+    "IncompleteFileError",
+    "InvalidInputError",
+    "InvalidMetadataError",
+    "MissingAPIKeyError",
+    "OpenAIPluginError",
+    "PassingError",
+    "RefusedError",
+    "UnavailableError",
+]
+
+
+class OpenAIPluginError(FlyteUserRuntimeException):
+    """The root of everything this package raises on purpose. Its text is one sentence, meant for Flyte's console."""
+
+    _ERROR_CODE = "OpenAI:Error"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(self)
+        self.args = (sentence,)
+
+    @property
+    def error_code(self) -> str:
+        """What Flyte shows as the code of the error."""
+        return self._ERROR_CODE
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MissingAPIKeyError(OpenAIPluginError):
+    """There is no API key to use, or what is there cannot be one."""
+
+    _ERROR_CODE = "OpenAI:MissingAPIKey"
+
+
+class InvalidInputError(OpenAIPluginError, ValueError):
+    """Something the user gave cannot be used."""
+
+    _ERROR_CODE = "OpenAI:InvalidInput"
+
+
+class InvalidMetadataError(OpenAIPluginError, ValueError):
+    """Bytes were given as the metadata of a batch that are not."""
+
+    _ERROR_CODE = "OpenAI:InvalidMetadata"
+
+
+class RefusedError(OpenAIPluginError):
+    """OpenAI refused, and would refuse the same again."""
+
+    _ERROR_CODE = "OpenAI:Refused"
+
+
+class PassingError(OpenAIPluginError, FlyteRecoverableException):
+    """Something failed that may well work the next time."""
+
+    _ERROR_CODE = "OpenAI:Passing"
+
+
+class UnavailableError(PassingError):
+    """OpenAI was not reached, or could not answer."""
+
+    _ERROR_CODE = "OpenAI:Unavailable"
+
+
+class IncompleteFileError(PassingError):
+    """A file did not arrive whole, however often it was asked for."""
+
+    _ERROR_CODE = "OpenAI:IncompleteFile"

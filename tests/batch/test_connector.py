@@ -1,0 +1,265 @@
+import json
+
+import pytest
+from flyteidl.core.execution_pb2 import TaskExecution
+from flytekit.exceptions.user import FlyteUserRuntimeException
+from flytekit.extend.backend.base_connector import ConnectorRegistry
+from flytekit.interaction.string_literals import literal_map_string_repr
+from flytekit.models.literals import LiteralMap
+
+from flytekitplugins.openai import BatchEndpointConnector
+from flytekitplugins.openai.batch import connector as module
+from flytekitplugins.openai.batch.connector import OPENAI_API_KEY, BatchEndpointMetadata, State
+from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
+from flytekitplugins.openai.exceptions import InvalidInputError, MissingAPIKeyError, RefusedError, UnavailableError
+from tests.builders import make_client, make_inputs, make_request, make_requests, make_template, upload
+
+HOUR = 3600
+
+
+async def submit(connector, emulator, requests=None, **arguments):
+    """The metadata of a batch of these requests."""
+    file_id = upload(emulator, requests or make_requests(3))
+    return await connector.create(make_template(**arguments), make_inputs(file_id))
+
+
+def batch_of(emulator, meta):
+    with make_client(emulator) as client:
+        return client.batches.retrieve(meta.batch_id)
+
+
+def test_connector_is_registered_for_its_task_type():
+    """The service finds connectors in flytekit's registry."""
+    assert isinstance(ConnectorRegistry.get_connector("openai-batch", 0), BatchEndpointConnector)
+    assert BatchEndpointConnector.name == "OpenAI Batch Endpoint Connector"
+    assert OPENAI_API_KEY == "FLYTE_OPENAI_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("in_progress", "Running"),
+        ("cancelling", "Running"),
+        ("pre_schedule", "Running"),
+        ("completed", "Success"),
+        ("Completed", "Success"),
+        ("failed", "Failed"),
+        ("expired", "Failed"),
+        ("canceled", "Failed"),
+    ],
+)
+def test_status_belongs_to_a_state(status, state):
+    """A status that no state lists counts as running."""
+    assert State.key_by_value(status) == state
+
+
+# create
+
+
+async def test_create_submits_the_file_with_the_defaults(connector, emulator):
+    """A task needs to say nothing but the file."""
+    batch = batch_of(emulator, await submit(connector, emulator))
+    assert (batch.endpoint, batch.completion_window) == ("/v1/chat/completions", "24h")
+
+
+async def test_create_passes_the_config_on(connector, emulator):
+    """The config is the batch's own arguments."""
+    requests = [make_request(url="/v1/responses")]
+    config = {"endpoint": "/v1/responses", "metadata": {"run": "nightly"}}
+    batch = batch_of(emulator, await submit(connector, emulator, requests, config=config))
+    assert (batch.endpoint, batch.metadata) == ("/v1/responses", {"run": "nightly"})
+
+
+async def test_create_keeps_what_get_will_need(connector, emulator):
+    """flytekit gives the metadata alone to `get` and `delete`."""
+    meta = await submit(connector, emulator, openai_organization="org-1", partial_results=True)
+    assert meta == BatchEndpointMetadata("org-1", meta.batch_id)
+    assert meta.partial_results
+
+
+async def test_create_acts_for_organization_and_project(connector, emulator):
+    """Both come from the task, and go with every call about its batch."""
+    file_id = upload(emulator, make_requests(1))
+    meta = await connector.create(
+        make_template(openai_organization="org-1", openai_project="proj-1"), make_inputs(file_id)
+    )
+    await connector.get(meta)
+    seen = {(c.headers["openai-organization"], c.headers["openai-project"], c.key) for c in emulator.calls[1:]}
+    assert seen == {("org-1", "proj-1", "sk-operator")}
+
+
+async def test_create_is_not_sent_twice_when_the_reply_is_lost(connector, emulator):
+    """A second POST would make, and bill, a second batch."""
+    emulator.order(CallFault(method="POST", path="/v1/batches", drop=True, after_work=True))
+    with pytest.raises(UnavailableError):
+        await submit(connector, emulator)
+    with make_client(emulator) as client:
+        assert len(client.batches.list().data) == 1
+
+
+async def test_create_without_a_file_id_is_refused(connector):
+    """An upload step that gave nothing is found before OpenAI is asked."""
+    with pytest.raises(InvalidInputError) as raised:
+        await connector.create(make_template(), LiteralMap({}))
+    assert str(raised.value) == "The batch task was given no input_file_id; pass it the id of an uploaded file."
+
+
+async def test_create_says_in_one_sentence_what_openai_refuses(connector, emulator):
+    """The sentence is what a user reads in Flyte's console."""
+    with pytest.raises(RefusedError) as raised:
+        await connector.create(make_template(config={"endpoint": "/v1/nothing"}), make_inputs("file-1"))
+    assert str(raised.value).startswith(
+        "Could not create a batch from file 'file-1': OpenAI refused (400 invalid_value: Invalid value: '/v1/nothing'."
+    )
+
+
+async def test_create_hands_on_arguments_the_sdk_has_no_name_for(connector, emulator):
+    """The API grows before the SDK that a deployment has installed."""
+    with pytest.raises(RefusedError, match="Unknown parameter: 'priority'"):
+        await submit(connector, emulator, config={"priority": "low"})
+
+
+async def test_create_without_a_key_names_the_secret(connector, monkeypatch):
+    """The operator is told what is missing."""
+    monkeypatch.delenv("_FSEC_FLYTE_OPENAI_API_KEY")
+    with pytest.raises(MissingAPIKeyError, match="FLYTE_OPENAI_API_KEY"):
+        await connector.create(make_template(), make_inputs("file-1"))
+
+
+# get
+
+
+async def test_get_answers_the_batch_as_result(connector, emulator):
+    """The result is the batch object, which the download step reads."""
+    meta = await submit(connector, emulator)
+    resource = await connector.get(meta)
+    assert resource.phase == TaskExecution.SUCCEEDED
+    assert isinstance(resource.outputs, LiteralMap)
+    result = json.loads(literal_map_string_repr(resource.outputs)["result"])
+    assert result == batch_of(emulator, meta).to_dict()
+
+
+async def test_get_shows_progress(connector, emulator):
+    """A local run shows the message while it waits."""
+    emulator.freeze()
+    emulator.change(requests_per_second=1)
+    meta = await submit(connector, emulator, make_requests(10))
+    emulator.advance(4)
+    resource = await connector.get(meta)
+    assert (resource.phase, resource.message) == (TaskExecution.RUNNING, "in progress: 4 of 10 requests done")
+    assert resource.outputs is None
+
+
+async def test_get_keeps_a_summary_as_custom_info(connector, emulator):
+    """Counts, ids and usage are readable through Flyte's API."""
+    emulator.order(RequestFault(custom_id="r-1", status=400, code="context_length_exceeded"))
+    meta = await submit(connector, emulator)
+    info = (await connector.get(meta)).custom_info
+    assert info["batch_id"] == meta.batch_id
+    assert info["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
+    assert info["usage"]["total_tokens"] > 0
+
+
+async def test_get_lets_flyte_try_again_what_openai_broke(connector, emulator):
+    """RETRYABLE_FAILED makes a new attempt while the task has retries left."""
+    emulator.order(BatchFault(code="internal_error", message="oops"))
+    resource = await connector.get(await submit(connector, emulator))
+    assert resource.phase == TaskExecution.RETRYABLE_FAILED
+
+
+@pytest.mark.parametrize(("partial_results", "phase"), [(False, TaskExecution.FAILED), (True, TaskExecution.SUCCEEDED)])
+async def test_get_takes_partial_results_where_asked_for(connector, emulator, partial_results, phase):
+    """What an expired batch finished has been paid for."""
+    emulator.freeze()
+    emulator.change(requests_per_second=2 / (24 * HOUR))
+    meta = await submit(connector, emulator, partial_results=partial_results)
+    emulator.advance(25 * HOUR)
+    assert (await connector.get(meta)).phase == phase
+
+
+async def test_get_links_to_openais_platform_only(connector, emulator, monkeypatch):
+    """The link is there from the first answer on, where there is a page to link to."""
+    assert (await connector.get(await submit(connector, emulator))).log_links == []
+    monkeypatch.setattr(module, "platform_url", lambda batch_id: f"https://platform.openai.com/batches/{batch_id}")
+    meta = await submit(connector, emulator)
+    [link] = (await connector.get(meta)).log_links
+    assert (link.name, link.uri) == ("OpenAI batch", f"https://platform.openai.com/batches/{meta.batch_id}")
+
+
+async def test_get_of_an_unknown_batch_says_which(connector, emulator):
+    """One sentence with the id."""
+    with pytest.raises(RefusedError) as raised:
+        await connector.get(BatchEndpointMetadata(None, "batch_nowhere"))
+    assert str(raised.value) == (
+        "Could not look up batch 'batch_nowhere': OpenAI refused (404: No batch found with id 'batch_nowhere'.)."
+    )
+
+
+@pytest.mark.parametrize("body", ["null", '"text"', "[]", "{}", '{"status": "completed"}'])
+async def test_get_does_not_take_anything_for_a_batch(connector, emulator, body):
+    """A proxy's answer with status 200 is still not a batch."""
+    emulator.order(CallFault(body=body))
+    with pytest.raises(UnavailableError):
+        await connector.get(BatchEndpointMetadata(None, "batch_1"))
+
+
+async def test_every_verb_ends_before_flyte_cancels_it(connector, emulator, monkeypatch):
+    """Flyte cancels a call after 10 s, and then nobody learns why."""
+    assert module.BUDGET_SECONDS < 10
+    monkeypatch.setattr(module, "BUDGET_SECONDS", 0.05)
+    meta = BatchEndpointMetadata(None, "batch_1")
+    emulator.order(CallFault(delay=1, times=None))
+    for verb in (connector.get(meta), connector.delete(meta), connector.create(make_template(), make_inputs("file-1"))):
+        with pytest.raises(UnavailableError, match="OpenAI did not answer in time"):
+            await verb
+    emulator.clear_faults()
+
+
+# delete
+
+
+async def test_delete_cancels_the_batch(connector, emulator):
+    """An aborted execution costs nothing more."""
+    emulator.freeze()
+    emulator.change(requests_per_second=1)
+    meta = await submit(connector, emulator)
+    await connector.delete(meta)
+    assert batch_of(emulator, meta).status == "cancelled"
+
+
+async def test_delete_of_an_unknown_batch_does_nothing(connector, emulator):
+    """What is not there needs no cancelling."""
+    await connector.delete(BatchEndpointMetadata(None, "batch_nowhere"))
+
+
+async def test_delete_takes_a_400_for_a_batch_that_is_over(connector, emulator):
+    """Some compatible servers say 400 where OpenAI says 409."""
+    meta = await submit(connector, emulator)
+    emulator.order(CallFault(method="POST", path="*/cancel", status=400, message="already over"))
+    await connector.delete(meta)
+
+
+async def test_delete_tells_of_a_400_that_means_something_else(connector, emulator):
+    """A batch that still runs and is not cancelled costs money."""
+    emulator.freeze()
+    emulator.change(requests_per_second=1)
+    meta = await submit(connector, emulator)
+    emulator.order(CallFault(method="POST", path="*/cancel", status=400, message="no"))
+    with pytest.raises(RefusedError):
+        await connector.delete(meta)
+
+
+async def test_delete_tells_of_a_server_that_does_not_answer(connector, emulator):
+    """Flyte asks again."""
+    meta = await submit(connector, emulator)
+    emulator.order(CallFault(method="POST", path="*/cancel", status=503, times=None))
+    with pytest.raises(UnavailableError):
+        await connector.delete(meta)
+
+
+async def test_error_of_a_verb_has_a_cause_without_a_traceback(connector):
+    """flytekit shows the traceback of the cause, and this one has none."""
+    with pytest.raises(FlyteUserRuntimeException) as raised:
+        await connector.create(make_template(), LiteralMap({}))
+    assert str(raised.value.__cause__) == str(raised.value)
+    assert raised.value.__cause__.__traceback__ is None

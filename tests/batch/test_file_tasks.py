@@ -1,0 +1,282 @@
+from pathlib import Path
+
+import pytest
+from flytekit import Secret
+from flytekit.models.security import Secret as SecretModel
+from flytekit.types.file import JSONLFile
+
+from flytekitplugins.openai import BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
+from flytekitplugins.openai._client import Account
+from flytekitplugins.openai._credentials import APIKey
+from flytekitplugins.openai.batch import files
+from flytekitplugins.openai.batch.task import OpenAIFileDefaultImages
+from flytekitplugins.openai.emulator import CallFault, RequestFault
+from flytekitplugins.openai.exceptions import (
+    IncompleteFileError,
+    InvalidInputError,
+    MissingAPIKeyError,
+    RefusedError,
+    UnavailableError,
+)
+from tests.builders import make_client, make_jsonl, make_requests, serialize, upload
+
+SECRET = Secret(group="team", key="key", mount_requirement=SecretModel.MountType.FILE)
+ACCOUNT = Account(APIKey("sk-team", "a secret"))
+TASKS = [UploadJSONLFileTask, DownloadJSONFilesTask]
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    """The pauses between attempts are not what is tested."""
+    monkeypatch.setattr(files, "FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("flytekitplugins.openai._client.TRANSFER_RETRIES", 0)
+    monkeypatch.setattr(files, "SIZE_RETRIES", 0)
+
+
+@pytest.fixture
+def team(openai_emulator, monkeypatch):
+    """An emulator, and the secret that the tasks name."""
+    monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team\n")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("TEAM_KEY", "sk-team")
+    return openai_emulator
+
+
+def make_task(kind, *, name="files", organization=None, project=None, **arguments):
+    return kind(name=name, task_config=OpenAIFileConfig(SECRET, organization, project), **arguments)
+
+
+def write(path, content=None):
+    path.write_bytes(make_jsonl(make_requests(3)) if content is None else content)
+    return JSONLFile(str(path))
+
+
+def run_batch(emulator, *faults):
+    """A finished batch, as the batch step hands it on."""
+    emulator.order(*faults)
+    file_id = upload(emulator, make_requests(3))
+    with make_client(emulator) as client:
+        batch = client.batches.create(input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h")
+        return client.batches.retrieve(batch.id).to_dict()
+
+
+def download(result):
+    return make_task(DownloadJSONFilesTask)(batch_endpoint_result=result)
+
+
+def lines_of(file):
+    return Path(file).read_bytes().splitlines()
+
+
+# What is registered
+
+
+@pytest.mark.parametrize(
+    ("kind", "task_type"),
+    [(UploadJSONLFileTask, "openai-batch-upload-file"), (DownloadJSONFilesTask, "openai-batch-download-files")],
+)
+def test_task_type_is_the_published_one(kind, task_type):
+    """Operators' settings name it."""
+    assert serialize(make_task(kind)).type == task_type
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_custom_tells_the_executor_whose_account_to_use(kind):
+    """The container gets the template and not the user's code."""
+    expected = {
+        "group": "team",
+        "key": "key",
+        "group_version": None,
+        "mount_requirement": SECRET.mount_requirement.value,
+    }
+    custom = serialize(make_task(kind, organization="org-1")).custom
+    assert custom == {"openai_organization": "org-1", "secret_arg": expected}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_custom_has_the_project_where_there_is_one(kind):
+    """Without one, the template is what the published package makes."""
+    assert serialize(make_task(kind, project="proj-1")).custom["openai_project"] == "proj-1"
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_executor_is_found_where_registered_tasks_look_for_it(kind):
+    """Its path is written into registered tasks."""
+    executor = kind.__name__.replace("Task", "Executor")
+    assert serialize(make_task(kind)).container.args[-1] == f"flytekitplugins.openai.batch.task.{executor}"
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_task_asks_flyte_for_its_secret(kind):
+    """Flyte mounts what the task's security context names."""
+    [secret] = serialize(make_task(kind)).security_context.secrets
+    assert (secret.group, secret.key) == ("team", "key")
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_task_may_ask_for_more_secrets(kind):
+    """They come after its own."""
+    more = Secret(group="other", key="key")
+    secrets = serialize(make_task(kind, secret_requests=[more])).security_context.secrets
+    assert [secret.group for secret in secrets] == ["team", "other"]
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_task_runs_in_the_image_of_its_workflow(kind):
+    """The published images hold the published package's code."""
+    assert serialize(make_task(kind)).container.image == "registry.example/workflow:1"
+
+
+@pytest.mark.parametrize("image", ["registry.example/mine:2", "{{.image.default.fqn}}:2"])
+@pytest.mark.parametrize("kind", TASKS)
+def test_task_runs_in_the_image_it_is_given(kind, image):
+    """An image is a name or one of flytekit's templates."""
+    expected = image.replace("{{.image.default.fqn}}", "registry.example/workflow")
+    assert serialize(make_task(kind, container_image=image)).container.image == expected
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_task_asks_for_700_mebibytes_by_default(kind):
+    """As the published tasks do."""
+    assert serialize(make_task(kind)).container.resources.requests[0].value == "700Mi"
+
+
+def test_default_images_are_those_of_the_published_package():
+    """Whoever names them gets what they always got."""
+    image = OpenAIFileDefaultImages.find_image_for(flytekit_version="v1.16.3")
+    assert image.startswith("cr.flyte.org/flyteorg/flytekit:py3.")
+    assert image.endswith("-openai-batch-1.16.3")
+
+
+# Upload
+
+
+def test_upload_gives_the_id_of_a_batch_file(team, tmp_path):
+    """The batch step takes the id."""
+    file_id = make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "requests.jsonl"))
+    with make_client(team) as client:
+        uploaded = client.files.retrieve(file_id)
+        assert client.files.content(file_id).content == make_jsonl(make_requests(3))
+    assert (uploaded.filename, uploaded.purpose) == ("requests.jsonl", "batch")
+
+
+def test_upload_uses_the_stripped_secret_and_the_account(team, tmp_path):
+    """A key with a newline at its end would be a "Connection error."."""
+    task = make_task(UploadJSONLFileTask, organization="org-1", project="proj-1")
+    task(jsonl_in=write(tmp_path / "requests.jsonl"))
+    [call] = team.calls
+    seen = (call.key, call.headers["openai-organization"], call.headers["openai-project"])
+    assert seen == ("sk-team", "org-1", "proj-1")
+
+
+def test_upload_of_an_empty_file_is_refused_before_it_is_sent(team, tmp_path):
+    """One sentence says which file."""
+    with pytest.raises(InvalidInputError) as raised:
+        make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "none.jsonl", b""))
+    assert str(raised.value) == "The input file 'none.jsonl' is empty; a batch needs at least one request."
+    assert not team.calls
+
+
+def test_upload_of_what_is_not_jsonl_says_what_openai_says(team, tmp_path):
+    """The first line is looked at during the upload."""
+    with pytest.raises(RefusedError) as raised:
+        make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "notes.jsonl", b"hello\n"))
+    assert str(raised.value).startswith("Could not upload the requests in 'notes.jsonl': OpenAI refused (400")
+
+
+def test_upload_without_a_key_is_refused_before_anything_is_sent(team, tmp_path, monkeypatch):
+    """Nothing is half done."""
+    for name in ("_FSEC_TEAM_KEY", "TEAM_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(MissingAPIKeyError):
+        make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "requests.jsonl"))
+    assert not team.calls
+
+
+def test_upload_that_is_refused_for_now_is_tried_again(team, tmp_path, monkeypatch):
+    """The SDK sends the open file again from its beginning."""
+    monkeypatch.setattr("flytekitplugins.openai._client.TRANSFER_RETRIES", 1)
+    team.order(CallFault(method="POST", path="/v1/files", status=503, headers={"retry-after-ms": "1"}))
+    file_id = make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "requests.jsonl"))
+    with make_client(team) as client:
+        assert client.files.retrieve(file_id).bytes == len(make_jsonl(make_requests(3)))
+
+
+# Download
+
+
+def test_download_fetches_both_files(team):
+    """Each request is in one of them."""
+    result = download(run_batch(team, RequestFault(custom_id="r-1", status=400, code="bad")))
+    assert isinstance(result, BatchResult)
+    assert (len(lines_of(result.output_file)), len(lines_of(result.error_file))) == (2, 1)
+
+
+@pytest.mark.parametrize("absent", [None, ""])
+def test_download_leaves_out_a_file_that_is_not_there(team, absent):
+    """A batch without errors has no error file, which servers write in several ways."""
+    result = download({**run_batch(team), "error_file_id": absent})
+    assert result.error_file is None
+
+
+def test_download_reads_a_result_without_the_ids(team):
+    """A compatible server may leave them out."""
+    assert download({"id": "batch_1"}) == BatchResult()
+
+
+@pytest.mark.parametrize("hide_length", [False, True])
+def test_download_that_is_cut_short_is_fetched_again(team, hide_length):
+    """Without Content-Length a cut looks like the end, and only the Files API knows better."""
+    batch = run_batch(team, CallFault(path="*/content", truncate=100, hide_length=hide_length, times=2))
+    assert len(lines_of(download(batch).output_file)) == 3
+
+
+def test_download_that_stays_cut_short_fails_and_leaves_nothing(team, tmp_path):
+    """Half a result is worse than none."""
+    batch = run_batch(team, CallFault(path="*/content", truncate=100, hide_length=True, times=None))
+    with pytest.raises(IncompleteFileError) as raised:
+        files.download_file(batch["output_file_id"], tmp_path / "output.jsonl", ACCOUNT)
+    assert "100 of " in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def fetch_without_a_length(team, target, *, truncate):
+    """Download an output file that neither the reply nor the Files API tells the length of."""
+    batch = run_batch(team)
+    team.order(CallFault(path="*/content", truncate=truncate, hide_length=True, times=None))
+    team.order(CallFault(path="/v1/files/*", status=404, times=None))
+    files.download_file(batch["output_file_id"], target, ACCOUNT)
+
+
+def test_download_of_unknown_length_is_whole_when_it_ends_with_a_line(team, tmp_path):
+    """Where nobody announces the length, the last line is all there is to go by."""
+    fetch_without_a_length(team, tmp_path / "output.jsonl", truncate=10**6)
+    assert len(lines_of(tmp_path / "output.jsonl")) == 3
+
+
+def test_download_of_unknown_length_that_breaks_off_within_a_line_fails(team, tmp_path):
+    """Half a line is not JSON."""
+    with pytest.raises(IncompleteFileError, match="it breaks off within a line"):
+        fetch_without_a_length(team, tmp_path / "output.jsonl", truncate=100)
+
+
+@pytest.mark.parametrize(
+    "fault", [CallFault(path="*/content", status=502, times=2), CallFault(path="*/content", drop=True)]
+)
+def test_download_survives_what_passes(team, fault):
+    """OpenAI has been seen to answer 502 to a download."""
+    batch = run_batch(team, fault)
+    assert len(lines_of(download(batch).output_file)) == 3
+
+
+def test_download_of_a_server_that_stays_away_may_be_tried_again(team):
+    """Flyte counts it against the task's retries."""
+    batch = run_batch(team, CallFault(path="*/content", status=502, times=None))
+    with pytest.raises(UnavailableError):
+        download(batch)
+
+
+def test_download_of_a_file_that_is_gone_is_final(team):
+    """OpenAI keeps results for 30 days."""
+    with pytest.raises(RefusedError, match="Could not download file 'file-gone': OpenAI refused"):
+        download({"id": "batch_1", "output_file_id": "file-gone"})

@@ -1,0 +1,103 @@
+import threading
+from pathlib import Path
+from typing import Iterator  # noqa: UP035 (flytekit knows this one)
+
+import pytest
+from flytekit import Secret, task, workflow
+from flytekit.exceptions.user import FlyteUserException
+from flytekit.types.file import JSONLFile
+from flytekit.types.iterator import JSON
+
+from flytekitplugins.openai import BatchEndpointTask, BatchResult, create_batch
+from flytekitplugins.openai.batch import local
+from flytekitplugins.openai.emulator import BatchFault, RequestFault
+from flytekitplugins.openai.exceptions import MissingAPIKeyError
+from tests.builders import make_jsonl, make_request, make_requests, upload
+
+SECRET = Secret(group="team", key="key")
+
+
+@pytest.fixture(autouse=True)
+def quick_polls(monkeypatch):
+    """The emulator needs no second between polls."""
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.01)
+
+
+def lines_of(file):
+    return Path(file).read_bytes().splitlines()
+
+
+@task
+def ask(count: int) -> Iterator[JSON]:
+    yield from make_requests(count)
+
+
+batch = create_batch(name="local", secret=SECRET)
+
+
+@workflow
+def ask_all(count: int) -> BatchResult:
+    return batch(jsonl_in=ask(count=count))
+
+
+def test_every_request_is_answered(openai_emulator):
+    """One key, one line, and every answer comes back."""
+    result = ask_all(count=20)
+    assert len(lines_of(result.output_file)) == 20
+    assert result.error_file is None
+
+
+def test_one_key_serves_every_step(openai_emulator):
+    """A laptop has `OPENAI_API_KEY` and nothing else."""
+    ask_all(count=1)
+    assert {call.key for call in openai_emulator.calls} == {"sk-emulator"}
+
+
+def test_file_in_place_of_an_iterator(openai_emulator, tmp_path):
+    """Requests that are in a file already need not be read first."""
+    (tmp_path / "requests.jsonl").write_bytes(make_jsonl(make_requests(2)))
+    from_file = create_batch(name="file", secret=SECRET, is_json_iterator=False)
+    result = from_file(jsonl_in=JSONLFile(str(tmp_path / "requests.jsonl")))
+    assert len(lines_of(result.output_file)) == 2
+
+
+def test_missing_key_is_told_before_anything_is_uploaded(openai_emulator, monkeypatch):
+    """The upload step looks for the key first."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(MissingAPIKeyError, match="OPENAI_API_KEY, FLYTE_OPENAI_API_KEY or TEAM_KEY"):
+        ask_all(count=1)
+    assert not openai_emulator.calls
+
+
+def test_failed_batch_ends_the_run_with_its_errors(openai_emulator):
+    """The message is the one that Flyte's console would show."""
+    file_id = upload(openai_emulator, [make_request("a"), make_request("a")])
+    with pytest.raises(FlyteUserException, match="1 error: line 2: duplicate_custom_id"):
+        BatchEndpointTask(name="batch", config={})(input_file_id=file_id)
+
+
+def test_internal_error_ends_the_run(openai_emulator):
+    """flytekit before 1.16.25 would poll for ever."""
+    openai_emulator.order(BatchFault(code="internal_error"))
+    with pytest.raises(FlyteUserException, match="OpenAI failed batch"):
+        ask_all(count=1)
+
+
+def test_progress_is_printed_where_there_is_no_terminal(openai_emulator, capsys):
+    """A log of a run says what happened."""
+    openai_emulator.order(RequestFault(custom_id="r-1", status=400, code="bad"))
+    ask_all(count=3)
+    assert "openai-batch-local: completed: 3 of 3 requests done, 1 failed\n" in capsys.readouterr().err
+
+
+def test_progress_is_not_printed_for_every_poll(openai_emulator, capsys):
+    """A day has 86,400 seconds."""
+    openai_emulator.freeze()
+    openai_emulator.change(validating=1)
+    ends = threading.Timer(0.5, openai_emulator.advance, [2])
+    ends.start()
+    ask_all(count=1)
+    ends.join()
+    printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("openai-batch-local")]
+    assert printed == ["openai-batch-local: validating", "openai-batch-local: completed: 1 of 1 requests done"]
+    assert len(openai_emulator.calls) > 10

@@ -1,0 +1,124 @@
+import json
+import os
+import pickle
+
+import cloudpickle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flytekitplugins.openai.batch.connector import BatchEndpointMetadata
+from flytekitplugins.openai.exceptions import InvalidMetadataError
+
+REFUSAL = (
+    "These bytes are not the metadata of an OpenAI batch task; they were neither written by this connector "
+    "nor by the published flytekitplugins-openai."
+)
+
+
+def pickled_by_the_published_package(**attributes):
+    """An instance pickled by reference to its class, as cloudpickle does it for an importable one."""
+    metadata = BatchEndpointMetadata.__new__(BatchEndpointMetadata)
+    metadata.__dict__.update({"openai_org": "org-1", "batch_id": "batch_1", **attributes})
+    return cloudpickle.dumps(metadata)
+
+
+def test_metadata_is_positional_or_by_keyword():
+    """Both spellings are in use."""
+    assert BatchEndpointMetadata("org-1", "batch_1") == BatchEndpointMetadata(batch_id="batch_1", openai_org="org-1")
+
+
+def test_metadata_is_equal_whatever_else_it_carries():
+    """Organization and batch id alone say which batch it is."""
+    assert BatchEndpointMetadata("org-1", "batch_1", partial_results=True) == BatchEndpointMetadata("org-1", "batch_1")
+
+
+def test_metadata_is_small_readable_json():
+    """Flyte stores it with the workflow and logs it."""
+    assert BatchEndpointMetadata(None, "batch_1").encode() == b'{"openai_org":null,"batch_id":"batch_1"}'
+
+
+def test_metadata_survives_a_round_trip_whole():
+    """What equality leaves out is kept all the same."""
+    metadata = BatchEndpointMetadata("org-1", "batch_1", "proj-1", {"key": "k", "group": None}, partial_results=True)
+    assert vars(BatchEndpointMetadata.decode(metadata.encode())) == vars(metadata)
+
+
+def test_metadata_of_a_newer_release_is_read():
+    """During an upgrade, replicas of both releases answer for the same task."""
+    newer = json.dumps({"openai_org": None, "batch_id": "batch_1", "from_the_future": 1}).encode()
+    assert BatchEndpointMetadata.decode(newer) == BatchEndpointMetadata(None, "batch_1")
+
+
+# Recorded from flytekitplugins-openai 1.16.31.
+PUBLISHED = (
+    b"\x80\x05\x95v\x00\x00\x00\x00\x00\x00\x00\x8c&flytekitplugins.openai.batch.connector\x94\x8c\x15BatchEndpointMetadata"
+    b"\x94\x93\x94)\x81\x94}\x94(\x8c\nopenai_org\x94\x8c\x05org-1\x94\x8c\x08batch_id\x94\x8c\x07batch_1\x94ub."
+)
+
+
+def test_metadata_of_the_published_package_is_read():
+    """A batch that the published package submitted is watched to its end by this one."""
+    assert BatchEndpointMetadata.decode(PUBLISHED) == BatchEndpointMetadata("org-1", "batch_1")
+
+
+def test_metadata_without_an_organization_is_read():
+    """A task of the published package need not name one."""
+    data = pickled_by_the_published_package(openai_org=None)
+    assert BatchEndpointMetadata.decode(data) == BatchEndpointMetadata(None, "batch_1")
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_hostile_pickle_is_refused_and_not_run(tmp_path, protocol, wrapped):
+    """The service's port is open to anyone in the cluster, so the bytes may be anything."""
+    hostile = Touch(tmp_path / "executed")
+    data = pickle.dumps(hostile, protocol)
+    if wrapped:
+        data = pickled_by_the_published_package(openai_org=hostile)
+    with pytest.raises(InvalidMetadataError) as raised:
+        BatchEndpointMetadata.decode(data)
+    assert str(raised.value) == REFUSAL
+    assert not (tmp_path / "executed").exists()
+
+
+@given(st.binary() | st.binary().map(lambda tail: PUBLISHED[:-20] + tail))
+def test_any_bytes_are_metadata_or_refused(data):
+    """No bytes make the reader raise anything else."""
+    try:
+        assert isinstance(BatchEndpointMetadata.decode(data), BatchEndpointMetadata)
+    except InvalidMetadataError as error:
+        assert str(error) == REFUSAL  # noqa: PT017 (either outcome is right)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"batch_id": 5, "openai_org": null}',
+        b'{"batch_id": "batch_1", "openai_org": 5}',
+        b"\x80\x05.",
+        b"\xff" * 10,
+        pickle.dumps({"batch_id": "batch_1"}),
+        pickle.dumps(BatchEndpointMetadata),
+        pickled_by_the_published_package(batch_id=7),
+        pickled_by_the_published_package(padding="x" * 5000),
+    ],
+)
+def test_bytes_that_are_not_metadata_are_refused_in_one_sentence(data):
+    """Whatever the bytes are, the error is the same."""
+    with pytest.raises(InvalidMetadataError) as raised:
+        BatchEndpointMetadata.decode(data)
+    assert str(raised.value) == REFUSAL

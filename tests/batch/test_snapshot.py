@@ -1,0 +1,111 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flytekitplugins.openai.batch.snapshot import BatchError, BatchSnapshot, canonical_status
+
+
+@pytest.mark.parametrize("status", ["completed", "Completed", "COMPLETED", " completed "])
+def test_status_is_compared_without_case(status):
+    """Azure capitalises statuses and Together writes them in upper case."""
+    assert canonical_status(status) == "completed"
+
+
+def test_canceled_is_cancelled():
+    """Some compatible servers spell the status with one l."""
+    assert canonical_status("canceled") == "cancelled"
+
+
+@pytest.mark.parametrize("absent", [{}, {"output_file_id": None}, {"output_file_id": ""}])
+def test_file_id_that_is_left_out_null_or_empty_is_none(absent):
+    """A missing file has been seen as a missing key, as null, and as an empty text."""
+    assert BatchSnapshot.from_dict({"id": "batch_1", **absent}).output_file_id is None
+
+
+def test_result_has_every_file_id():
+    """A workflow may ask the result for a file id that the server left out."""
+    result = BatchSnapshot.from_dict({"id": "batch_1", "error_file_id": ""}).result
+    assert result == {"id": "batch_1", "input_file_id": None, "output_file_id": None, "error_file_id": None}
+
+
+def test_result_keeps_what_it_does_not_know():
+    """The result is the server's own answer."""
+    assert BatchSnapshot.from_dict({"id": "batch_1", "new": [1]}).result["new"] == [1]
+
+
+@pytest.mark.parametrize("counts", [None, {}, {"total": None, "completed": None, "failed": None}])
+def test_counts_that_are_not_there_are_zero(counts):
+    """Compatible servers leave the counts out or null until the batch runs."""
+    batch = BatchSnapshot.from_dict({"id": "batch_1", "request_counts": counts})
+    assert (batch.total, batch.completed, batch.failed) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("moment", [1_700_000_000, "2023-11-14T22:13:20Z", "2023-11-14T22:13:20+00:00"])
+def test_times_are_unix_seconds_or_iso_texts(moment):
+    """OpenAI sends numbers, some compatible servers ISO 8601."""
+    assert BatchSnapshot.from_dict({"created_at": moment}).times == {"created_at": 1_700_000_000.0}
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        {"object": "list", "data": [{"code": "bad", "message": "no", "line": 3}]},
+        [{"code": "bad", "message": "no", "line": 3}],
+        {"code": "bad", "message": "no", "line": 3},
+    ],
+)
+def test_errors_are_a_list_object_a_list_or_one_error(errors):
+    """Servers differ in how they wrap a batch's errors."""
+    assert BatchSnapshot.from_dict({"errors": errors}).errors == (BatchError("bad", "no", 3),)
+
+
+@pytest.mark.parametrize("errors", [None, [], {}, {"data": None}, ""])
+def test_no_errors_have_many_forms(errors):
+    """None of them is an error."""
+    assert BatchSnapshot.from_dict({"errors": errors}).errors == ()
+
+
+def test_errors_may_be_a_text():
+    """A text is an error without a code."""
+    assert BatchSnapshot.from_dict({"errors": "out of luck"}).errors == (BatchError(None, "out of luck"),)
+
+
+def test_error_says_line_code_and_message():
+    """What a person reads of an error is all that is known of it."""
+    assert str(BatchError("bad", "no good", 3)) == "line 3: bad: no good"
+
+
+def test_error_without_anything_says_so():
+    """An empty error still gives a sentence."""
+    assert str(BatchError(None, None)) == "no reason given"
+
+
+def test_summary_leaves_out_what_is_not_known():
+    """The info kept beside the phase holds no nulls."""
+    summary = BatchSnapshot.from_dict({"id": "batch_1", "status": "validating", "created_at": 5}).summary()
+    assert summary == {
+        "batch_id": "batch_1",
+        "status": "validating",
+        "request_counts": {"total": 0, "completed": 0, "failed": 0},
+        "created_at": 5.0,
+    }
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ["id", "status", "errors", "request_counts", "created_at", "usage", "output_file_id", "model"]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_no_answer_makes_reading_raise(raw):
+    """Whatever JSON a server answers, there is a snapshot of it, and a summary."""
+    BatchSnapshot.from_dict(raw).summary()
+
+
+@given(st.dictionaries(st.sampled_from(["total", "completed", "failed"]), JSON))
+def test_no_counts_make_reading_raise(counts):
+    """Nor do counts of any form."""
+    BatchSnapshot.from_dict({"request_counts": counts})

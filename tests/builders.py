@@ -1,0 +1,70 @@
+"""What tests are made of: requests, batches, task templates, with defaults for whatever a test is not about."""
+
+import json
+from collections import OrderedDict
+
+import openai
+from flytekit.configuration import Image, ImageConfig, SerializationSettings
+from flytekit.models.literals import Literal, LiteralMap, Primitive, Scalar
+from flytekit.tools.translator import get_serializable
+
+from flytekitplugins.openai import BatchEndpointTask
+from flytekitplugins.openai.batch.snapshot import BatchSnapshot
+
+ENDPOINT = "/v1/chat/completions"
+
+
+def make_request(custom_id="r-0", *, url=ENDPOINT, model="gpt-4o-mini", content="What is two and two?"):
+    body = {"model": model, "messages": [{"role": "user", "content": content}]}
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
+
+
+def make_requests(count):
+    return [make_request(f"r-{i}") for i in range(count)]
+
+
+def make_jsonl(requests):
+    return b"".join(json.dumps(request).encode() + b"\n" for request in requests)
+
+
+def make_batch(status="completed", *, total=0, completed=0, failed=0, **fields):
+    """A batch as a server answers it, read."""
+    counts = {"total": total, "completed": completed, "failed": failed}
+    return BatchSnapshot.from_dict({"id": "batch_1", "status": status, "request_counts": counts, **fields})
+
+
+def make_settings():
+    image = Image(name="default", fqn="registry.example/workflow", tag="1")
+    return SerializationSettings(
+        project="project",
+        domain="development",
+        version="1",
+        env={},
+        image_config=ImageConfig(default_image=image, images=[image]),
+    )
+
+
+def make_template(*, config=None, **arguments):
+    """The template of a batch task, as Flyte hands it to the connector."""
+    task = BatchEndpointTask(name="batch", config=config or {}, **arguments)
+    template = serialize(task)
+    return type(template).from_flyte_idl(template.to_flyte_idl())
+
+
+def serialize(task):
+    return get_serializable(OrderedDict(), make_settings(), task).template
+
+
+def make_inputs(input_file_id):
+    primitive = Primitive(string_value=input_file_id)
+    return LiteralMap({"input_file_id": Literal(scalar=Scalar(primitive=primitive))})
+
+
+def upload(emulator, requests, *, name="requests.jsonl"):
+    """The id of a file that holds `requests`."""
+    with make_client(emulator) as client:
+        return client.files.create(file=(name, make_jsonl(requests)), purpose="batch").id
+
+
+def make_client(emulator, **arguments):
+    return openai.OpenAI(**{"base_url": emulator.base_url, "api_key": "sk-test", "max_retries": 0, **arguments})

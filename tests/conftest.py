@@ -1,0 +1,35 @@
+import os
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, settings
+
+from flytekitplugins.openai import BatchEndpointConnector, _client
+
+# A busy machine is not a slow function.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+pytest_plugins = ["flytekitplugins.openai.emulator.pytest_plugin"]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """No test sees the keys and addresses of the machine it runs on."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "FLYTE_OPENAI", "_FSEC_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def emulator(openai_emulator, monkeypatch):
+    """An emulator, and a connector's environment that leads to it."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-operator")
+    return openai_emulator
+
+
+@pytest_asyncio.fixture
+async def connector(emulator):
+    yield BatchEndpointConnector()
+    await _client.close_clients()

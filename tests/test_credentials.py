@@ -1,0 +1,105 @@
+import pytest
+from flytekit import FlyteContextManager, Secret
+from flytekit.core.context_manager import ExecutionState
+
+from flytekitplugins.openai._credentials import SecretName, find_api_key
+from flytekitplugins.openai.exceptions import MissingAPIKeyError
+
+NAMED = SecretName(key="key", group="team")
+
+
+@pytest.fixture
+def local_run():
+    context = FlyteContextManager.current_context()
+    state = context.new_execution_state().with_params(mode=ExecutionState.Mode.LOCAL_WORKFLOW_EXECUTION)
+    with FlyteContextManager.with_context(context.with_execution_state(state)):
+        yield
+
+
+def sentence_of(*arguments, **keywords):
+    with pytest.raises(MissingAPIKeyError) as raised:
+        find_api_key(*arguments, **keywords)
+    return str(raised.value)
+
+
+def test_file_step_uses_the_secret_its_task_names(monkeypatch):
+    """On a cluster Flyte mounts it into the container."""
+    monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
+    assert find_api_key(NAMED).value == "sk-team"
+
+
+def test_connector_uses_the_operators_key_whatever_the_task_names(monkeypatch):
+    """A task that could choose could have any secret of the service sent to OpenAI."""
+    monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-operator")
+    assert find_api_key(NAMED, in_connector=True).value == "sk-operator"
+
+
+def test_cluster_does_not_read_the_sdks_variable(monkeypatch):
+    """A key that is in an image by accident is not used."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-accident")
+    assert sentence_of(NAMED) == (
+        "No OpenAI API key was found: secret 'team/key' is not in the container of this task, neither as the "
+        "environment variable _FSEC_TEAM_KEY nor as the file /etc/secrets/team/key."
+    )
+
+
+def test_missing_key_of_the_connector_tells_the_operator_where_to_put_it():
+    """The operator sees the message, and has two ways."""
+    assert sentence_of(NAMED, in_connector=True) == (
+        "No OpenAI API key was found: secret 'FLYTE_OPENAI_API_KEY' is not in the connector service, neither as the "
+        "environment variable _FSEC_FLYTE_OPENAI_API_KEY nor as the file /etc/secrets/flyte_openai_api_key."
+    )
+
+
+@pytest.mark.parametrize("in_connector", [False, True])
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"OPENAI_API_KEY": "sk-sdk"}, "sk-sdk"),
+        ({"OPENAI_API_KEY": "sk-sdk", "FLYTE_OPENAI_API_KEY": "sk-flyte"}, "sk-flyte"),
+        ({"OPENAI_API_KEY": "sk-sdk", "FLYTE_OPENAI_API_KEY": "sk-flyte", "TEAM_KEY": "sk-team"}, "sk-team"),
+    ],
+)
+def test_local_run_uses_one_key_for_every_step(local_run, monkeypatch, variables, expected, in_connector):
+    """A file is seen only by keys of the project it was uploaded in."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert find_api_key(NAMED, in_connector=in_connector).value == expected
+
+
+def test_missing_key_of_a_local_run_names_all_three_ways(local_run):
+    """A newcomer reads one sentence and knows what to type."""
+    assert sentence_of(NAMED) == (
+        "No OpenAI API key was found: set one of the environment variables OPENAI_API_KEY, FLYTE_OPENAI_API_KEY "
+        "or TEAM_KEY, the secret that the task names."
+    )
+
+
+def test_key_is_stripped(monkeypatch):
+    """A secret that was written with `echo` ends in a newline."""
+    monkeypatch.setenv("_FSEC_TEAM_KEY", " sk-team\n")
+    assert find_api_key(NAMED).value == "sk-team"
+
+
+@pytest.mark.parametrize("value", ["sk-\nteam", "sk- team", "sk-té", "sk-\x7fteam"])
+def test_key_with_characters_no_key_has_is_refused(monkeypatch, value):
+    """The SDK would only say "Connection error."."""
+    monkeypatch.setenv("_FSEC_TEAM_KEY", value)
+    assert sentence_of(NAMED) == (
+        "The OpenAI API key from secret 'team/key' has white space or other characters in it that no key has; "
+        "store it again, as one line."
+    )
+
+
+def test_key_is_not_in_its_repr(monkeypatch):
+    """Keys end up in logs by being printed with what holds them."""
+    monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
+    assert repr(find_api_key(NAMED)) == "APIKey(source=\"secret 'team/key'\")"
+
+
+def test_secret_name_is_read_from_a_flyte_secret():
+    """The three parts of a secret's name are kept apart."""
+    name = SecretName.from_secret(Secret(key="key", group="team", group_version="2"))
+    assert name == SecretName("key", "team", "2")
+    assert name.variable == "TEAM_2_KEY"

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command, **arguments):
+    return subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, **arguments).stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The directory that holds the sdist, and the wheel made from it."""
+    target = tmp_path_factory.mktemp("dist")
+    run("-m", "build", "--no-isolation", "--outdir", str(target), str(ROOT))
+    return target
+
+
+def test_wheel_holds_the_package_and_nothing_else(built):
+    """Tests, examples and the shared namespace stay out of site-packages."""
+    [wheel] = built.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"flytekitplugins"}
+    assert "flytekitplugins/__init__.py" not in names
+    assert "flytekitplugins/openai/py.typed" in names
+
+
+def test_metadata_is_fit_for_a_package_page(built):
+    """The index refuses a page that it cannot render."""
+    assert "PASSED" in run("-m", "twine", "check", "--strict", *map(str, built.iterdir()))
+
+
+def test_wheel_imports_beside_another_plugin(built, tmp_path):
+    """`flytekitplugins` belongs to all of them."""
+    [wheel] = built.glob("*.whl")
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(tmp_path), str(wheel))
+    other = tmp_path / "flytekitplugins" / "another" / "__init__.py"
+    other.parent.mkdir()
+    other.write_text("")
+    code = "import flytekitplugins.another, flytekitplugins.openai as here; print(here.__file__)"
+    printed = run("-c", code, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    assert printed.strip() == str(tmp_path / "flytekitplugins" / "openai" / "__init__.py")

@@ -1,0 +1,184 @@
+"""Faults of the published package, 1.16.31, that this one does not have. Each test fails there.
+
+They use the public interface alone, so that they can be run on either package.
+"""
+
+import copy
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from flyteidl.core.execution_pb2 import TaskExecution
+from flytekit import Resources, Secret, TaskMetadata
+from flytekit.exceptions.user import FlyteUserRuntimeException
+from flytekit.types.file import JSONLFile
+
+from flytekitplugins.openai import (
+    BatchEndpointTask,
+    DownloadJSONFilesTask,
+    OpenAIFileConfig,
+    UploadJSONLFileTask,
+    create_batch,
+)
+from flytekitplugins.openai.batch.connector import BatchEndpointMetadata
+from flytekitplugins.openai.emulator import BatchFault, CallFault
+from tests.builders import (
+    make_client,
+    make_inputs,
+    make_jsonl,
+    make_request,
+    make_requests,
+    make_template,
+    serialize,
+    upload,
+)
+
+HOUR = 3600
+SECRET = Secret(group="team", key="key")
+CONFIG = OpenAIFileConfig(secret=SECRET)
+
+
+async def submit(connector, emulator, requests=None, **arguments):
+    file_id = upload(emulator, requests or make_requests(3))
+    return await connector.create(make_template(**arguments), make_inputs(file_id))
+
+
+@pytest.fixture
+def requests_file(tmp_path):
+    """A function that writes a file of requests under a name."""
+
+    def write(name, content=None):
+        (tmp_path / name).write_bytes(content or make_jsonl(make_requests(1)))
+        return JSONLFile(str(tmp_path / name))
+
+    return write
+
+
+async def test_polls_share_a_client_and_a_connection(connector, emulator):
+    """There, each poll makes a client: 17 ms of CPU for its TLS context, and a connection."""
+    meta = await submit(connector, emulator)
+    emulator.calls.clear()
+    for _ in range(5):
+        await connector.get(meta)
+    assert len({call.connection for call in emulator.calls}) == 1
+
+
+async def test_cancelling_is_not_failed(connector, emulator):
+    """For up to ten minutes such a batch is billed and may complete."""
+    emulator.freeze()
+    emulator.change(requests_per_second=1, cancelling=600)
+    meta = await submit(connector, emulator)
+    await connector.delete(meta)
+    assert (await connector.get(meta)).phase == TaskExecution.RUNNING
+
+
+async def test_status_that_is_not_known_is_running(connector, emulator):
+    """There, it is an AttributeError, and after six of those Flyte stops polling for ever."""
+    emulator.order(CallFault(path="/v1/batches/*", body='{"id": "batch_1", "status": "pre_schedule"}'))
+    resource = await connector.get(BatchEndpointMetadata("org-1", "batch_1"))
+    assert resource.phase == TaskExecution.RUNNING
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_metadata_is_read_without_running_it(tmp_path):
+    """There, whoever reaches the service's port runs code in it."""
+    with pytest.raises(ValueError, match="not the metadata"):
+        BatchEndpointMetadata.decode(pickle.dumps(Touch(tmp_path / "executed")))
+    assert not (tmp_path / "executed").exists()
+
+
+async def test_failure_tells_how_many_errors_and_where_the_first_is(connector, emulator):
+    """There, it is the first error's message, without line or code."""
+    resource = await connector.get(await submit(connector, emulator, [make_request("a")] * 3))
+    assert resource.phase == TaskExecution.FAILED
+    assert resource.message.startswith("2 errors: line 2: duplicate_custom_id: ")
+    assert resource.message.endswith(" (and 1 more)")
+
+
+@pytest.mark.parametrize("fault", [None, BatchFault(code="empty_file", message="no")])
+async def test_delete_of_a_batch_that_is_over_does_nothing(connector, emulator, fault):
+    """There, OpenAI's 409 is raised, and fails the workflow's round until Flyte kills it."""
+    if fault is not None:
+        emulator.order(fault)
+    meta = await submit(connector, emulator)
+    await connector.get(meta)
+    await connector.delete(meta)
+
+
+def test_file_step_that_openai_refuses_is_not_tried_again(openai_emulator, monkeypatch, requests_file):
+    """There, Flyte takes it for a fault of the system and uploads four times."""
+    monkeypatch.setenv("TEAM_KEY", "sk-team")
+    monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
+    with pytest.raises(FlyteUserRuntimeException, match="not a JSON object"):
+        UploadJSONLFileTask(name="upload", task_config=CONFIG)(jsonl_in=requests_file("notes.jsonl", b"hello\n"))
+
+
+@pytest.mark.parametrize("name", ["requests.txt", "requests", "requests.jsonl.tmp"])
+def test_file_may_have_any_name(openai_emulator, monkeypatch, requests_file, name):
+    """OpenAI refuses whatever is not called `.jsonl`."""
+    monkeypatch.setenv("TEAM_KEY", "sk-team")
+    file_id = UploadJSONLFileTask(name="upload", task_config=CONFIG)(jsonl_in=requests_file(name))
+    with make_client(openai_emulator) as client:
+        assert client.files.retrieve(file_id).filename.endswith(".jsonl")
+
+
+async def test_whole_numbers_of_the_config_arrive_as_integers(connector, emulator):
+    """A protobuf Struct turns 3600 into 3600.0, which OpenAI refuses."""
+    config = {"output_expires_after": {"anchor": "created_at", "seconds": HOUR}}
+    meta = await submit(connector, emulator, config=config)
+    with make_client(emulator) as client:
+        output = client.files.retrieve(client.batches.retrieve(meta.batch_id).output_file_id)
+    assert output.expires_at - output.created_at == HOUR
+
+
+async def test_create_leaves_the_template_as_it_was(connector, emulator):
+    """There, the defaults are written into the caller's template."""
+    template = make_template(config={"metadata": {"a": "b"}})
+    before = copy.deepcopy(template.custom)
+    await connector.create(template, make_inputs(upload(emulator, make_requests(1))))
+    assert template.custom == before
+
+
+async def test_failure_names_the_key_that_cannot_see_the_file(connector, emulator):
+    """Upload and batch step have keys of their own, and so perhaps of two projects."""
+    meta = await connector.create(make_template(), make_inputs("file-elsewhere"))
+    resource = await connector.get(meta)
+    assert resource.phase == TaskExecution.FAILED
+    assert resource.message.endswith(
+        "The batch was created with the key from secret 'FLYTE_OPENAI_API_KEY'; a file is seen only by keys of the "
+        "project it was uploaded in, so give the upload and the batch step keys of one project."
+    )
+
+
+def test_one_key_is_enough_on_a_laptop(openai_emulator, requests_file):
+    """There, the file steps know only the named secret, and the batch step only the operator's."""
+    batch = create_batch(name="laptop", secret=SECRET, is_json_iterator=False)
+    result = batch(jsonl_in=requests_file("requests.jsonl"))
+    assert len(Path(result.output_file).read_bytes().splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", [UploadJSONLFileTask, DownloadJSONFilesTask])
+def test_file_task_takes_keywords_of_its_base(kind):
+    """There, `requests` is given twice."""
+    task = kind(name="files", task_config=CONFIG, requests=Resources(mem="2Gi"), metadata=TaskMetadata(retries=3))
+    template = serialize(task)
+    assert template.container.resources.requests[0].value == "2Gi"
+    assert template.metadata.retries.retries == 3
+
+
+def test_create_batch_sets_image_retries_and_timeout():
+    """There, it takes none of them."""
+    workflow = create_batch(name="set", secret=SECRET, container_image="mine:2", retries=3, timeout=26 * HOUR)
+    tasks = [node.flyte_entity for node in workflow.nodes]
+    assert [task.metadata.retries for task in tasks] == [3, 3, 3]
+    [batch] = [task for task in tasks if isinstance(task, BatchEndpointTask)]
+    assert batch.metadata.timeout.total_seconds() == 26 * HOUR
+    assert [task.container_image for task in tasks if task is not batch] == ["mine:2", "mine:2"]

@@ -1,0 +1,83 @@
+import ast
+import importlib
+import importlib.metadata
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import flytekitplugins.openai
+from flytekitplugins.openai.batch.task import BatchEndpointTask
+
+PACKAGE = Path(flytekitplugins.openai.__file__).parent
+# Where each public name of the published package is defined: these paths are in registered tasks and running batches.
+DEFINED_IN = {
+    "batch.connector": ["BatchEndpointConnector", "BatchEndpointMetadata", "State"],
+    "batch.task": [
+        "BatchEndpointTask",
+        "BatchResult",
+        "DownloadJSONFilesExecutor",
+        "DownloadJSONFilesTask",
+        "OpenAIFileConfig",
+        "OpenAIFileDefaultImages",
+        "UploadJSONLFileExecutor",
+        "UploadJSONLFileTask",
+    ],
+    "batch.workflow": ["create_batch"],
+}
+PURE = ["legacy", "lifecycle", "snapshot"]
+MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "flytekitplugins.openai.")]
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in DEFINED_IN.items() for name in names])
+def test_name_is_defined_where_the_published_package_has_it(module, name):
+    """Executors' and the metadata's module paths are written down by Flyte."""
+    path = f"flytekitplugins.openai.{module}"
+    assert getattr(importlib.import_module(path), name).__module__ == path
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
+def test_public_names_are_listed_sorted_and_there(module):
+    """`__all__` is what a module offers."""
+    imported = importlib.import_module(module)
+    names = getattr(imported, "__all__", [])
+    assert sorted(names) == sorted(set(names))
+    assert [name for name in names if not hasattr(imported, name)] == []
+    assert sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name)) == names
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_module_knows_neither_flyte_nor_openai(name):
+    """Decisions are read and tested without knowing either system, and without a network."""
+    tree = ast.parse((PACKAGE / "batch" / f"{name}.py").read_text())
+    imported = {
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
+    allowed = {f"batch.{pure}" for pure in PURE} | set(PURE) | {"__future__"}
+    foreign = {name for name in imported if name.split(".")[0] in ("flytekit", "flyteidl", "openai", "flytekitplugins")}
+    assert foreign - allowed == set()
+
+
+def test_plugin_is_found_by_flytekit():
+    """flytekit loads every package under this entry point."""
+    [entry] = [e for e in importlib.metadata.entry_points(group="flytekit.plugins") if e.name == "openai"]
+    assert entry.load() is flytekitplugins.openai
+
+
+def test_package_is_typed():
+    """A type checker reads the annotations of a package that says so."""
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_namespace_is_shared():
+    """Other plugins live beside this one."""
+    assert not (PACKAGE.parent / "__init__.py").exists()
+
+
+def test_batch_task_type_is_the_published_one():
+    """Operators name it in FlytePropeller's settings."""
+    task = BatchEndpointTask(name="batch", config={})
+    assert (task.task_type, task.task_type_version) == ("openai-batch", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import signal
 import sys
 from typing import Any
 
@@ -31,16 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         emulator.start()
     except OSError as error:
-        emulator.stop()
         print(
             f"cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port", file=sys.stderr
         )
         return 1
-    print("The emulator listens. Any OpenAI client comes here with:\n")
-    for name, value in emulator.environment.items():
-        print(f"    export {name}={value}")
-    print("\nCtrl-C ends it; nothing is kept.", flush=True)
+    # Either way to end it leaves no files behind. SIGINT too must be said, because flytekit has taken it for itself.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
+        print("The emulator listens. Any OpenAI client comes here with:\n")
+        for name, value in emulator.environment.items():
+            print(f"    export {name}={value}")
+        print("\nCtrl-C ends it; nothing is kept.", flush=True)
         emulator.wait()
     except KeyboardInterrupt:
         emulator.stop()
@@ -68,6 +71,8 @@ def _responder(name: str) -> Responder:
         found: Responder = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{name!r} is not a function, as package.module:function: {error}") from error
+    if not callable(found):
+        raise argparse.ArgumentTypeError(f"{name!r} is not a function, but {found!r}")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 from starlette.applications import Starlette
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from .errors import ApiError, invalid_value
+from .errors import ApiError, invalid_type, invalid_value
 from .service import OpenAIService
 from .settings import BATCH_ENDPOINTS
 
@@ -43,7 +43,11 @@ def build_app(service: OpenAIService, extra_routes: list[Route]) -> Starlette:
         Route("/v1/batches/{batch_id}/cancel", calls.cancel_batch, methods=["POST"]),
         *extra_routes,
     ]
-    return Starlette(routes=routes, exception_handlers={ApiError: _refused, HTTPException: _unknown_route})
+    handlers = {ApiError: _refused, HTTPException: _misunderstood, Exception: _broken}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    # A path with a slash too many is a mistake to be told of, not to be led around.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Calls:
@@ -64,9 +68,7 @@ class _Calls:
             lifetime = None
             if any(name.startswith("expires_after") for name in parameters):
                 anchor, seconds = (parameters.get(f"expires_after[{name}]", "") for name in ("anchor", "seconds"))
-                lifetime = _lifetime(
-                    {"anchor": anchor, "seconds": int(seconds) if seconds.isdigit() else seconds}, "expires_after"
-                )
+                lifetime = _lifetime({"anchor": anchor, "seconds": _whole_number(seconds) or seconds}, "expires_after")
             answer = await run_in_threadpool(
                 self._service.create_file,
                 upload.file,
@@ -111,7 +113,7 @@ class _Calls:
             raise ApiError(400, "We could not parse the JSON body of your request.")
         _known(given, "input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
         if not isinstance(_required(given, "input_file_id"), str):
-            raise invalid_value("input_file_id", given["input_file_id"], "a string")
+            raise invalid_type("input_file_id", given["input_file_id"], "a string")
         _choice(given, "completion_window", ("24h",))
         expires = given.get("output_expires_after")
         answer = await run_in_threadpool(
@@ -159,13 +161,22 @@ def _refused(_request: Request, error: Exception) -> Response:
     return JSONResponse(refusal.body, refusal.status, headers=refusal.headers)
 
 
-def _unknown_route(request: Request, error: Exception) -> Response:
-    refusal = ApiError(
-        cast(HTTPException, error).status_code,
-        f"Unknown request URL: {request.method} {request.url.path}.",
-        code="unknown_url",
-    )
-    return JSONResponse(refusal.body, refusal.status, headers={"x-emulator-unknown-route": "1"})
+def _misunderstood(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: a route, a method or a body that it cannot make sense of."""
+    refusal = cast(HTTPException, error)
+    headers = dict(refusal.headers or {})
+    code = None
+    message = refusal.detail
+    if refusal.status_code in (404, 405):
+        headers["x-emulator-unknown-route"] = "1"
+        code = "unknown_url"
+        message = f"Unknown request URL: {request.method} {request.url.path}."
+    body = ApiError(refusal.status_code, message, code=code).body
+    return JSONResponse(body, refusal.status_code, headers=headers)
+
+
+def _broken(_request: Request, error: Exception) -> Response:
+    return JSONResponse(ApiError(500, f"The emulator failed: {error!r}").body, 500)
 
 
 # Parameters. The names of the codes are those of OpenAI's own refusals.
@@ -196,9 +207,15 @@ def _choice(given: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> st
 
 def _limit(query: Mapping[str, str], *, default: int, most: int) -> int:
     given = query.get("limit", str(default))
-    if not given.isdigit() or not 1 <= int(given) <= most:
+    limit = _whole_number(given)
+    if limit is None or not 1 <= limit <= most:
         raise invalid_value("limit", given, f"a whole number from 1 to {most}")
-    return int(given)
+    return limit
+
+
+def _whole_number(text: str) -> int | None:
+    """The number that `text` writes in plain digits; `str.isdigit` also takes some that `int` does not."""
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _lifetime(given: Any, name: str) -> float:
@@ -213,19 +230,33 @@ def _lifetime(given: Any, name: str) -> float:
 
 
 def _metadata(given: Any) -> dict[str, str] | None:
+    """Checked metadata; the refusals are worded as in https://github.com/spiceai/docs/issues/928 and its like."""
     if given is None:
         return None
-    rules: tuple[tuple[str, Callable[[dict[Any, Any]], bool]], ...] = (
-        (f"at most {METADATA_PAIRS} pairs", lambda pairs: len(pairs) <= METADATA_PAIRS),
-        (f"keys of at most {METADATA_KEY} characters", lambda pairs: all(len(key) <= METADATA_KEY for key in pairs)),
-        (
-            f"string values of at most {METADATA_VALUE} characters",
-            lambda pairs: all(isinstance(v, str) and len(v) <= METADATA_VALUE for v in pairs.values()),
-        ),
-    )
     if not isinstance(given, dict):
-        raise invalid_value("metadata", given, "an object")
-    for expected, holds in rules:
-        if not holds(given):
-            raise invalid_value("metadata", given, expected)
+        raise invalid_type("metadata", given, "an object")
+    if len(given) > METADATA_PAIRS:
+        raise ApiError(
+            400,
+            f"Invalid 'metadata': too many properties. Expected an object with at most {METADATA_PAIRS} properties, "
+            f"but got an object with {len(given)} properties instead.",
+            code="object_above_max_properties",
+            param="metadata",
+        )
+    for key, value in given.items():
+        _not_longer(key, METADATA_KEY, "metadata")
+        if not isinstance(value, str):
+            raise invalid_type(f"metadata.{key}", value, "a string")
+        _not_longer(value, METADATA_VALUE, f"metadata.{key}")
     return given
+
+
+def _not_longer(text: str, most: int, param: str) -> None:
+    if len(text) > most:
+        raise ApiError(
+            400,
+            f"Invalid '{param}': string too long. Expected a string with maximum length {most}, "
+            f"but got a string with length {len(text)} instead.",
+            code="string_above_max_length",
+            param=param,
+        )

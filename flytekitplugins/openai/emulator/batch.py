@@ -48,7 +48,8 @@ class ResultFiles:
         response = line["response"]
         succeeded = response is not None and 200 <= response["status_code"] < 300
         with (self.output if succeeded else self.errors).open("ab") as target:
-            target.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            # Half a surrogate pair, which JSON can hold and UTF-8 cannot, goes out escaped as it came in.
+            target.write(json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Batch:
         if self.status == "validating":
             return self.times["created_at"] + pace.validating
         if self.status == "in_progress":
-            return min(self._last_request_at(), self.times["expires_at"])
+            return min(self._ran_at(len(self.queue)), self.times["expires_at"])
         if self.status == "finalizing":
             return self.times["finalizing_at"] + pace.finalizing
         if self.status == "cancelling":
@@ -119,22 +120,28 @@ class Batch:
         started = self.times.get("in_progress_at", math.inf)
         if started > now:
             return 0
-        until = min(now, self.times.get("cancelling_at", math.inf), self.times["expires_at"])
+        until = min(now, self.times.get("cancelling_at", math.inf))
         if math.isinf(self.settings.requests_per_second):
             return len(self.queue)
         # The smallest fraction of a second forgives what adding and subtracting Unix times rounds away.
         return min(len(self.queue), int((until - started + 1e-6) * self.settings.requests_per_second))
 
-    def run(self, upto: int, responder: Responder, fault_for: Callable[[str], RequestFault | None]) -> None:
-        """Run the queue until `upto` requests of it are done."""
+    def run(self, upto: int, responder: Responder, fault_for: Callable[[str, float], RequestFault | None]) -> None:
+        """Run the queue until `upto` requests of it are done.
+
+        Args:
+            upto: How many of the queue are done afterwards.
+            responder: What the models answer.
+            fault_for: Tells the fault for a request's `custom_id` at the moment it runs, if one was ordered.
+        """
         if upto <= self.done or self.input_path is None:
             return
         with self.input_path.open("rb") as lines:
             for index in range(self.done, upto):
                 line = self._read(lines, self.queue[index])
                 request = Request(line["custom_id"], line["url"], line["body"])
-                self._record(request, fault_for(request.custom_id), responder)
-        self.done = upto
+                self._record(request, fault_for(request.custom_id, self._ran_at(index + 1)), responder)
+                self.done = index + 1
 
     def leave_unfinished(self, status: str) -> None:
         """Write an error line for each request that will not run any more: the batch is `expired` or `cancelled`.
@@ -175,8 +182,10 @@ class Batch:
             "metadata": self.metadata,
         }
 
-    def _last_request_at(self) -> float:
-        return self.times["in_progress_at"] + len(self.queue) / self.settings.requests_per_second
+    def _ran_at(self, count: int) -> float:
+        """When so many requests of the queue have run, if nothing comes in between."""
+        pace = self.settings.requests_per_second
+        return self.times["in_progress_at"] + (count / pace if pace else math.inf)
 
     @staticmethod
     def _read(lines: BinaryIO, offset: int) -> dict[str, Any]:
@@ -191,28 +200,26 @@ class Batch:
         elif fault.status is not None:
             reply = Reply(error_body(fault.status, fault.message, code=fault.code), fault.status)
         else:
-            self.failed += 1
             if fault.code is not None:
                 error = {"code": fault.code, "message": fault.message}
                 self.results.append(self._line(request.custom_id, None, error))
+            self.failed += 1
             return
+        request_id = f"req_{request.custom_id}"
+        response = {"status_code": reply.status_code, "request_id": request_id, "body": dict(reply.body)}
+        self.results.append(self._line(request.custom_id, response, None))
         succeeded = 200 <= reply.status_code < 300
         self.completed += succeeded
         self.failed += not succeeded
         self._count_usage(reply.body.get("usage") or {})
-        request_id = f"req_{request.custom_id}"
-        response = {"status_code": reply.status_code, "request_id": request_id, "body": dict(reply.body)}
-        self.results.append(self._line(request.custom_id, response, None))
 
     def _count_usage(self, usage: dict[str, Any]) -> None:
-        read = usage.get("prompt_tokens", usage.get("input_tokens", 0))
-        written = usage.get("completion_tokens", usage.get("output_tokens", 0))
         read_details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
         written_details = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
-        self.usage["input"] += read
-        self.usage["output"] += written
-        self.usage["cached"] += read_details.get("cached_tokens", 0)
-        self.usage["reasoning"] += written_details.get("reasoning_tokens", 0)
+        self.usage["input"] += usage.get("prompt_tokens") or usage.get("input_tokens") or 0
+        self.usage["output"] += usage.get("completion_tokens") or usage.get("output_tokens") or 0
+        self.usage["cached"] += read_details.get("cached_tokens") or 0
+        self.usage["reasoning"] += written_details.get("reasoning_tokens") or 0
 
     def _line(self, custom_id: str, response: dict[str, Any] | None, error: dict[str, Any] | None) -> dict[str, Any]:
         return {

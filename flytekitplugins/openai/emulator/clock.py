@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 __all__ = ["Clock"]
 
 
 class Clock:
-    """Unix time in seconds. It only ever moves forward, as the API's own does."""
+    """Unix time in seconds. It only ever moves forward, as the API's own does. Any thread may call it."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._ahead = 0.0
         self._frozen_at: float | None = None
 
     def now(self) -> float:
         """Seconds since the epoch, as the emulator sees them."""
-        real = time.time() if self._frozen_at is None else self._frozen_at
-        return real + self._ahead
+        with self._lock:
+            real = time.time() if self._frozen_at is None else self._frozen_at
+            return real + self._ahead
 
     def advance(self, seconds: float) -> None:
         """Jump forward by `seconds`; works on a frozen clock as well.
@@ -27,15 +30,18 @@ class Clock:
         """
         if seconds < 0:
             raise ValueError(f"a clock can only be advanced; got {seconds!r} seconds")
-        self._ahead += seconds
+        with self._lock:
+            self._ahead += seconds
 
     def freeze(self) -> None:
         """Stop here; from now on time passes through `advance` alone."""
-        if self._frozen_at is None:
-            self._frozen_at = time.time()
+        with self._lock:
+            if self._frozen_at is None:
+                self._frozen_at = time.time()
 
     def thaw(self) -> None:
         """Let real time pass again, on from where the clock stands."""
-        if self._frozen_at is not None:
-            self._ahead -= time.time() - self._frozen_at
-            self._frozen_at = None
+        with self._lock:
+            if self._frozen_at is not None:
+                self._ahead -= time.time() - self._frozen_at
+                self._frozen_at = None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -57,7 +58,7 @@ def control_routes(emulator: Emulator) -> list[Route]:
 def _endpoint(do: Callable[[dict[str, Any]], None]) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         try:
-            do(await request.json())
+            await run_in_threadpool(do, dict(await request.json()))
         except (KeyError, TypeError, ValueError) as error:
             return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 400)
         return JSONResponse({})

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ApiError", "error_body", "invalid_value", "no_such_file"]
+__all__ = ["ApiError", "error_body", "invalid_type", "invalid_value", "no_such_file"]
+
+_JSON_TYPES: dict[type, str] = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal",
+    type(None): "null",
+}
 
 
 class ApiError(Exception):
@@ -37,6 +47,12 @@ def error_body(status: int, message: str, *, code: str | None, param: str | None
 def invalid_value(param: str, value: object, expected: str) -> ApiError:
     """A parameter that is there but wrong."""
     return ApiError(400, f"Invalid value: {value!r}. Expected {expected}.", code="invalid_value", param=param)
+
+
+def invalid_type(param: str, value: object, expected: str) -> ApiError:
+    """A parameter of another JSON type, as in https://github.com/BerriAI/litellm/pull/28425 ."""
+    message = f"Invalid type for '{param}': expected {expected}, but got {_JSON_TYPES[type(value)]} instead."
+    return ApiError(400, message, code="invalid_type", param=param)
 
 
 def no_such_file(file_id: str) -> ApiError:

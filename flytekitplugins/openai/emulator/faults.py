@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-__all__ = ["BatchFault", "CallFault", "Fault", "FaultBook", "RequestFault"]
+__all__ = ["BatchFault", "CallFault", "Fault", "FaultBook", "FaultBooks", "RequestFault"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +22,9 @@ class CallFault:
         times: How many calls it hits; `None`: all of them.
         skip: How many matching calls pass unharmed first.
         seconds: How long it lasts by the emulator's clock; `None`: as long as `times` says.
-        after_work: The work is done first and only the reply is lost; otherwise nothing is done.
-        delay: Real seconds to wait before anything else.
+        after_work: The work is done first, and only the reply goes wrong: it is lost, unless something else is
+            asked for. Otherwise nothing is done.
+        delay: Real seconds to wait: before anything else, or with `after_work` before the reply.
         drop: Close the connection without a reply.
         status: Answer this HTTP status in place of the real one.
         code: Its error code.
@@ -100,35 +103,67 @@ F = TypeVar("F", CallFault, BatchFault, RequestFault)
 @dataclass
 class _Order(Generic[F]):
     fault: F
-    ends_at: float | None
+    ends_at: float
     to_skip: int
     left: int | None
 
 
 class FaultBook(Generic[F]):
-    """The faults of one level, in the order they were asked for."""
+    """The faults of one level, in the order they were asked for. Any thread may call it."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._orders: list[_Order[F]] = []
 
     def add(self, fault: F, *, now: float) -> None:
         """Order a fault, from now on."""
-        ends_at = None if fault.seconds is None else now + fault.seconds
-        self._orders.append(_Order(fault, ends_at, fault.skip, fault.times))
+        ends_at = math.inf if fault.seconds is None else now + fault.seconds
+        with self._lock:
+            self._orders.append(_Order(fault, ends_at, fault.skip, fault.times))
 
     def take(self, subject: str, *, now: float) -> F | None:
-        """The first fault that is meant for `subject`, used up by one; `None` when there is none."""
-        self._orders = [o for o in self._orders if o.left != 0 and (o.ends_at is None or now < o.ends_at)]
-        for order in self._orders:
-            if order.fault.matches(subject):
-                if order.to_skip:
-                    order.to_skip -= 1
-                    continue
-                if order.left is not None:
-                    order.left -= 1
-                return order.fault
+        """The first fault that is meant for `subject`, used up by one; `None` when there is none.
+
+        Args:
+            subject: What the fault's own `matches` looks at.
+            now: When it happens. Not always later than the call before: batches catch up one after the other.
+        """
+        with self._lock:
+            self._orders = [order for order in self._orders if order.left != 0]
+            for order in self._orders:
+                if now < order.ends_at and order.fault.matches(subject):
+                    if order.to_skip:
+                        order.to_skip -= 1
+                        continue
+                    if order.left is not None:
+                        order.left -= 1
+                    return order.fault
         return None
 
     def clear(self) -> None:
         """Forget every order."""
-        self._orders.clear()
+        with self._lock:
+            self._orders.clear()
+
+
+@dataclass(frozen=True)
+class FaultBooks:
+    """The faults of all three levels."""
+
+    calls: FaultBook[CallFault] = field(default_factory=FaultBook)
+    batches: FaultBook[BatchFault] = field(default_factory=FaultBook)
+    requests: FaultBook[RequestFault] = field(default_factory=FaultBook)
+
+    def add(self, fault: Fault, *, now: float) -> None:
+        """Order a fault of any level, from now on."""
+        if isinstance(fault, CallFault):
+            self.calls.add(fault, now=now)
+        elif isinstance(fault, BatchFault):
+            self.batches.add(fault, now=now)
+        else:
+            self.requests.add(fault, now=now)
+
+    def clear(self) -> None:
+        """Forget every order of every level."""
+        for book in (self.calls, self.batches, self.requests):
+            book.clear()

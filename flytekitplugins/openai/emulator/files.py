@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,17 +15,21 @@ from .settings import FILE_RETENTION
 __all__ = ["FileStore", "StoredFile"]
 
 _CHUNK = 1 << 20
+# Files of every other purpose are kept until somebody deletes them.
+# https://platform.openai.com/docs/api-reference/files/create
+_RETENTION: dict[str, float] = {"batch": FILE_RETENTION, "batch_output": FILE_RETENTION}
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file that was uploaded, or that a batch wrote. Times are Unix seconds."""
+    """A file that was uploaded, or that a batch wrote. Times are Unix seconds; `math.inf` is never."""
 
     id: str
     path: Path
     filename: str
     purpose: str
     project: str
+    size: int
     created_at: float
     expires_at: float
     visible_at: float
@@ -34,9 +39,9 @@ class StoredFile:
         return {
             "id": self.id,
             "object": "file",
-            "bytes": self.path.stat().st_size,
+            "bytes": self.size,
             "created_at": int(self.created_at),
-            "expires_at": int(self.expires_at),
+            "expires_at": None if math.isinf(self.expires_at) else int(self.expires_at),
             "filename": self.filename,
             "purpose": self.purpose,
             "status": "processed",
@@ -56,30 +61,12 @@ class FileStore:
         self._new_id = new_id
         self._files: dict[str, StoredFile] = {}
 
-    def add(
-        self,
-        source: BinaryIO,
-        *,
-        filename: str,
-        purpose: str,
-        project: str,
-        now: float,
-        lifetime: float = FILE_RETENTION,
-        hidden_for: float = 0.0,
-    ) -> StoredFile:
-        """Keep what `source` holds from its current position on, copied as a stream."""
+    def save(self, source: BinaryIO) -> Path:
+        """Copy what `source` holds from its current position on, as a stream; `adopt` makes a file of it."""
         path = self.new_path()
         with path.open("wb") as target:
             shutil.copyfileobj(source, target, _CHUNK)
-        return self.adopt(
-            path,
-            filename=filename,
-            purpose=purpose,
-            project=project,
-            now=now,
-            lifetime=lifetime,
-            hidden_for=hidden_for,
-        )
+        return path
 
     def adopt(
         self,
@@ -89,18 +76,24 @@ class FileStore:
         purpose: str,
         project: str,
         now: float,
-        lifetime: float = FILE_RETENTION,
+        lifetime: float | None = None,
         hidden_for: float = 0.0,
     ) -> StoredFile:
-        """Make a file that is already in place, at `new_path()`, known under a new id."""
+        """Make a file that is already in place, at `new_path()`, known under a new id.
+
+        It lives for `lifetime` seconds, by default as long as files of its purpose are kept, and cannot be seen in
+        the first `hidden_for` of them.
+        """
+        kept = _RETENTION.get(purpose, math.inf) if lifetime is None else lifetime
         stored = StoredFile(
             id=self._new_id("file-"),
             path=path,
             filename=filename,
             purpose=purpose,
             project=project,
+            size=path.stat().st_size,
             created_at=now,
-            expires_at=now + lifetime,
+            expires_at=now + kept,
             visible_at=now + hidden_for,
         )
         self._files[stored.id] = stored
@@ -121,15 +114,15 @@ class FileStore:
             raise no_such_file(file_id)
         return stored
 
-    def delete(self, file_id: str, *, project: str, now: float) -> None:
-        """Forget a file and free its bytes.
+    def forget(self, file_id: str, *, project: str, now: float) -> StoredFile:
+        """Take a file off the list. Its bytes are the caller's now: a batch may still be reading them.
 
         Raises:
             ApiError: 404 when this project cannot see it.
         """
         stored = self.get(file_id, project=project, now=now)
         del self._files[file_id]
-        stored.path.unlink()
+        return stored
 
     def visible(self, *, project: str, now: float) -> Iterator[StoredFile]:
         """The files this project can see, oldest first."""

@@ -27,7 +27,7 @@ class Call:
 
     Attributes:
         query: The parameters of the query string.
-        headers: By name in lower case. The key in `authorization` is left out; see `key`.
+        headers: By name in lower case, without the key; see `key`.
         key: The API key it came with.
         connection: Which TCP connection it came over.
         status: What was answered; `None` when the connection was dropped instead.
@@ -49,32 +49,49 @@ class Call:
 
 
 class Gateway:
-    """An ASGI application around the API's."""
+    """An ASGI application around the API's.
+
+    Args:
+        app: The API's.
+        service: Knows which faults are ordered.
+        abort: Closes a connection.
+        on_call: Called with each call once it is answered.
+        control: Whether `app` has control routes, which are no calls of the API's.
+    """
 
     def __init__(
-        self, app: ASGIApp, service: OpenAIService, abort: Abort, on_call: Callable[[Call], None] | None
+        self,
+        app: ASGIApp,
+        service: OpenAIService,
+        abort: Abort,
+        *,
+        on_call: Callable[[Call], None] | None,
+        control: bool,
     ) -> None:
         self._app = app
         self._service = service
         self._abort = abort
         self._on_call = on_call
+        self._control = control
         self._requests = 0
         self.calls: list[Call] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1"):
+        if self._control and scope["path"].startswith("/control/"):
             await self._app(scope, receive, send)
             return
         call = _describe(scope)
         self.calls.append(call)
         fault = self._service.take_call_fault(call.method, call.path)
-        if fault is None:
-            await self._app(scope, receive, self._watched(send, call))
-        else:
-            await self._strike(fault, call, scope, receive, send)
-        if self._on_call is not None:
-            self._on_call(call)
+        try:
+            if fault is None:
+                await self._app(scope, receive, self._watched(send, call))
+            else:
+                await self._strike(fault, call, scope, receive, send)
+        finally:
+            if self._on_call is not None:
+                self._on_call(call)
 
     def _watched(self, send: Send, call: Call) -> Send:
         """`send`, noting what is answered, and adding the request id that every answer of OpenAI's has."""
@@ -92,17 +109,18 @@ class Gateway:
         return watched
 
     async def _strike(self, fault: CallFault, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(fault.delay)
         watched = self._watched(send, call)
-        replaced = fault.drop or fault.status is not None or fault.body is not None
-        if fault.after_work:
+        replaced = fault.status is not None or fault.body is not None
+        lost = fault.drop or (fault.after_work and not replaced and fault.truncate is None)
+        if fault.after_work and (lost or replaced):
             await self._app(scope, receive, _nowhere)
-        elif replaced:
+        await asyncio.sleep(fault.delay)
+        if (lost or replaced) and not fault.after_work:
             # To its end, so that a client is not cut off while it still sends.
             await _drain(receive)
-        if fault.drop:
+        if lost:
             await self._hang_up(scope, receive)
-        elif replaced or fault.after_work:
+        elif replaced:
             await _answer(fault, watched)
         elif fault.truncate is not None:
             await self._truncated(fault.truncate, fault.hide_length, scope, receive, watched)
@@ -118,14 +136,15 @@ class Gateway:
                 if hide_length:
                     message["headers"] = [(n, v) for n, v in message["headers"] if n.lower() != b"content-length"]
                 await send(message)
-            elif left > 0:
+            else:
                 body = message.get("body", b"")[:left]
                 left -= len(body)
-                ends = hide_length and (left == 0 or not message.get("more_body", False))
-                await send({**message, "body": body, "more_body": not ends})
+                await send({**message, "body": body, "more_body": True})
 
         await self._app(scope, receive, cut)
-        if not hide_length:
+        if hide_length:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
             await self._hang_up(scope, receive)
 
     async def _hang_up(self, scope: Scope, receive: Receive) -> None:
@@ -136,15 +155,15 @@ class Gateway:
 
 def _describe(scope: Scope) -> Call:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    key = headers.pop("authorization", "").partition(" ")[2]
+    bearer, azure_key = (headers.pop(name, "") for name in ("authorization", "api-key"))
     host, port = scope["client"] or ("", 0)
     return Call(
         method=scope["method"],
         path=scope["path"],
-        query=dict(parse_qsl(scope["query_string"].decode("latin-1"))),
+        query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
         headers=headers,
         connection=f"{host}:{port}",
-        key=key,
+        key=bearer.partition(" ")[2] or azure_key,
     )
 
 
@@ -161,7 +180,8 @@ async def _nowhere(_message: Message) -> None:
 async def _answer(fault: CallFault, send: Send) -> None:
     status = fault.status or 200
     text = fault.body if fault.body is not None else json.dumps(error_body(status, fault.message, code=fault.code))
-    headers = {"content-type": "application/json", "content-length": str(len(text.encode()))} | dict(fault.headers)
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    headers = {"content-type": "application/json", "content-length": str(len(text.encode()))}
+    headers |= {name.lower(): value for name, value in fault.headers.items()}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": text.encode()})

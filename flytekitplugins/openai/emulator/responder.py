@@ -8,12 +8,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Reply", "Request", "Responder", "count_tokens", "echo", "prompt_tokens", "reply_to"]
+from .errors import error_body
+
+__all__ = ["Reply", "Request", "Responder", "count_tokens", "echo", "embedding_inputs", "prompt_tokens", "reply_to"]
 
 # OpenAI's rule of thumb for English text.
 # https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
 CHARACTERS_PER_TOKEN = 4
 EMBEDDING_SIZE = 8
+# https://platform.openai.com/docs/api-reference/moderations/object
+MODERATION_CATEGORIES = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +45,8 @@ class Request:
     @property
     def prompt(self) -> str:
         """The text of the last message, or of the input: what a person would call the question."""
-        return _texts(self.body)[-1] if _texts(self.body) else ""
+        texts = [piece for piece in _pieces(self.body) if isinstance(piece, str)]
+        return texts[-1] if texts else ""
 
 
 @dataclass(frozen=True)
@@ -54,25 +73,34 @@ def count_tokens(text: str) -> int:
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
     """Tokens of everything the request asks a model to read."""
-    return sum(count_tokens(text) for text in _texts(body))
+    return sum(count_tokens(piece) if isinstance(piece, str) else 1 for piece in _pieces(body))
+
+
+def embedding_inputs(body: Mapping[str, Any]) -> list[Any]:
+    """The inputs of an embeddings request: it takes a text, the tokens of one, or a list of either.
+
+    https://platform.openai.com/docs/api-reference/embeddings/create
+    """
+    given = body.get("input")
+    return given if isinstance(given, list) and not all(isinstance(one, int) for one in given) else [given]
 
 
 def reply_to(request: Request, responder: Responder) -> Reply:
-    """The answer in the form of the request's endpoint, with its usage."""
-    said = responder(request)
-    if isinstance(said, Reply):
-        return said
-    build = _BODIES.get(request.url, _plain)
-    return Reply(build(request, said))
+    """The answer in the form of the request's endpoint, with its usage; a 500 when the responder fails."""
+    try:
+        said = responder(request)
+        return said if isinstance(said, Reply) else Reply(_BODIES.get(request.url, _plain)(request, said))
+    except Exception as error:  # noqa: BLE001 (whatever goes wrong in the user's code is this request's answer alone)
+        return Reply(error_body(500, f"The responder failed: {error!r}", code=None), 500)
 
 
-def _texts(body: Mapping[str, Any]) -> list[str]:
-    """Every piece of text in the places where the endpoints take their input."""
-    found: list[str] = []
+def _pieces(body: Mapping[str, Any]) -> list[str | int]:
+    """Every text, and every token given as its number, in the places where the endpoints take their input."""
+    found: list[str | int] = []
     pending = [body.get(name) for name in ("instructions", "prompt", "input", "messages")]
     while pending:
         value = pending.pop(0)
-        if isinstance(value, str):
+        if isinstance(value, str | int):
             found.append(value)
         elif isinstance(value, list):
             pending = [*value, *pending]
@@ -82,7 +110,7 @@ def _texts(body: Mapping[str, Any]) -> list[str]:
 
 
 def _identifier(prefix: str, request: Request) -> str:
-    return f"{prefix}{hashlib.sha256(request.custom_id.encode()).hexdigest()[:24]}"
+    return f"{prefix}{hashlib.sha256(repr(request.custom_id).encode()).hexdigest()[:24]}"
 
 
 def _usage(request: Request, text: str) -> tuple[int, int]:
@@ -138,9 +166,12 @@ def _response(request: Request, text: str) -> dict[str, Any]:
         "error": None,
         "model": request.body.get("model"),
         "output": [message],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
         "usage": {
             "input_tokens": read,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": written,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": read + written,
@@ -149,9 +180,8 @@ def _response(request: Request, text: str) -> dict[str, Any]:
 
 
 def _embeddings(request: Request, _text: str) -> dict[str, Any]:
-    given = request.body.get("input")
-    inputs = given if isinstance(given, list) else [given]
-    size = int(request.body.get("dimensions", EMBEDDING_SIZE))
+    inputs = embedding_inputs(request.body)
+    size = request.body.get("dimensions") or EMBEDDING_SIZE
     read = prompt_tokens(request.body)
     return {
         "object": "list",
@@ -169,8 +199,19 @@ def _vector(value: object, size: int) -> list[float]:
 
 
 def _moderation(request: Request, _text: str) -> dict[str, Any]:
-    result = {"flagged": False, "categories": {}, "category_scores": {}}
-    return {"id": _identifier("modr-", request), "model": request.body.get("model"), "results": [result]}
+    given = request.body.get("input")
+    count = len(given) if isinstance(given, list) and all(isinstance(one, str) for one in given) else 1
+    result = {
+        "flagged": False,
+        "categories": dict.fromkeys(MODERATION_CATEGORIES, False),
+        "category_scores": dict.fromkeys(MODERATION_CATEGORIES, 0.0),
+        "category_applied_input_types": {category: ["text"] for category in MODERATION_CATEGORIES},
+    }
+    return {
+        "id": _identifier("modr-", request),
+        "model": request.body.get("model", "omni-moderation-latest"),
+        "results": [result] * count,
+    }
 
 
 def _plain(request: Request, text: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import tempfile
 import threading
@@ -25,6 +27,7 @@ from .settings import Settings
 __all__ = ["Emulator"]
 
 _STOP_TIMEOUT = 10.0
+_TIDY_TIMEOUT = 0.1
 
 
 class Emulator:
@@ -61,13 +64,15 @@ class Emulator:
         on_call: Callable[[Call], None] | None = None,
         **settings: Any,
     ) -> None:
+        given = Settings(**settings)
         self._directory = tempfile.TemporaryDirectory(prefix="openai-emulator-")
-        self._service = OpenAIService(Path(self._directory.name), settings=Settings(**settings), responder=responder)
-        routes = control_routes(self) if control else []
-        self._gateway = Gateway(build_app(self._service, routes), self._service, self._close_connection, on_call)
+        self._service = OpenAIService(Path(self._directory.name), settings=given, responder=responder)
+        app = build_app(self._service, control_routes(self) if control else [])
+        self._gateway = Gateway(app, self._service, self._close_connection, on_call=on_call, control=control)
         self._address = (host, port)
         self._strict = strict
-        self._server: uvicorn.Server | None = None
+        self._listener: socket.socket | None = None
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -104,6 +109,11 @@ class Emulator:
         """Let everything go right again."""
         self._service.clear_faults()
 
+    def reset(self) -> None:
+        """Be as new: no files, batches, faults and recorded calls, and the settings and the time of the beginning."""
+        self._service.reset()
+        self.calls.clear()
+
     def now(self) -> float:
         """Unix time as the emulator sees it."""
         return self._service.clock.now()
@@ -127,12 +137,12 @@ class Emulator:
             OSError: The port is taken.
         """
         # Named as TCP, because asyncio turns Nagle's algorithm off (40 ms a call) only for sockets that say so.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._listener = listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(self._address)
         except OSError:
-            listener.close()
+            self.stop()
             raise
         listener.listen()
         self._address = (self._address[0], listener.getsockname()[1])
@@ -145,7 +155,7 @@ class Emulator:
             log_level="critical",
             access_log=False,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name="openai-emulator", daemon=True
         )
@@ -154,15 +164,18 @@ class Emulator:
     def stop(self) -> None:
         """Close every connection and forget everything."""
         if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._server.force_exit = True
+            self._server.stop()
             self._thread.join(_STOP_TIMEOUT)
+        if self._listener is not None:
+            # A server that was stopped before it was up has not done so.
+            self._listener.close()
         self._directory.cleanup()
 
     def wait(self) -> None:
         """Serve until interrupted."""
-        if self._thread is not None:
-            self._thread.join()
+        if self._server is not None:
+            # Not by joining the thread: one whose `join` was interrupted counts as ended while it still runs.
+            self._server.ended.wait()
 
     def check(self) -> None:
         """Complain about calls that no API of OpenAI's would have understood.
@@ -193,3 +206,48 @@ class Emulator:
         for protocol in list(self._server.server_state.connections):
             if isinstance(protocol, H11Protocol) and protocol.client == tuple(scope["client"] or ()):
                 protocol.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, except that it stops at once. The original takes 0.2 s, and every test would wait for it."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ended = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = asyncio.Event()
+
+    def stop(self) -> None:
+        """End the server, from any thread."""
+        self.should_exit = self.force_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # It has stopped already, and its loop is closed.
+                self._loop.call_soon_threadsafe(self._told.set)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        finally:
+            self.ended.set()
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._told.wait(), 1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in self.server_state.connections:
+            if isinstance(connection, H11Protocol):
+                connection.transport.close()
+        tasks = set(self.server_state.tasks)
+        if tasks:
+            # What has answered may still have a file to close; what an ordered delay holds up is not waited for.
+            _, tasks = await asyncio.wait(tasks, timeout=_TIDY_TIMEOUT)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -32,7 +32,7 @@ class Settings:
 
     Attributes:
         validating: How long a batch stays `validating`.
-        requests_per_second: How fast a batch runs once `in_progress`.
+        requests_per_second: How fast a batch runs once `in_progress`; 0: not at all, so that it expires.
         finalizing: How long a batch stays `finalizing`.
         cancelling: How long a batch stays `cancelling`; up to ten minutes at OpenAI.
         cancel_too_late: A cancel is accepted, yet loses the race and the batch ends `completed`.

@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
-from .responder import prompt_tokens
+from .errors import ApiError, invalid_type
+from .responder import embedding_inputs, prompt_tokens
 from .settings import Settings
 
-__all__ = ["BatchError", "Inspection", "inspect"]
+__all__ = ["BatchError", "Inspection", "check_upload", "inspect"]
+
+# What every request line must hold, and as which type.
+_PARAMETERS: dict[str, tuple[type, str]] = {
+    "custom_id": (str, "a string"),
+    "method": (str, "a string"),
+    "url": (str, "a string"),
+    "body": (dict, "an object"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,28 @@ class Inspection:
     custom_ids: dict[str, int] = field(default_factory=dict)
 
 
+def check_upload(source: BinaryIO, filename: str, *, most_bytes: int) -> None:
+    """Refuse what OpenAI refuses while the file is uploaded; later lines are looked at by `inspect` only.
+
+    Raises:
+        ApiError: 400 for a file that is not named `.jsonl`, is empty, too large, or whose first line that is not
+            blank is no JSON object.
+    """
+    if not filename.endswith(".jsonl"):
+        # https://github.com/BerriAI/litellm/pull/37527
+        raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
+    size = source.seek(0, 2)
+    source.seek(0)
+    if size == 0:
+        raise ApiError(400, "The file is empty.", param="file")
+    if size > most_bytes:
+        raise ApiError(400, "File is too large.", param="file")
+    first = next((line for line in source if line.strip()), b"{}")
+    source.seek(0)
+    if _parse(first) is None:
+        raise ApiError(400, "Invalid file format. The first line is not a JSON object.", param="file")
+
+
 def inspect(lines: Iterable[bytes], *, endpoint: str, settings: Settings) -> Inspection:
     """Check every line of an input file, as the `validating` state of a batch does.
 
@@ -58,6 +89,15 @@ def inspect(lines: Iterable[bytes], *, endpoint: str, settings: Settings) -> Ins
     return found
 
 
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The JSON object that a line holds; `None` when it holds anything else."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return request if isinstance(request, dict) else None
+
+
 def _problems_of_the_whole(found: Inspection, settings: Settings) -> Iterable[BatchError]:
     if not found.offsets:
         yield BatchError("empty_file", "The input file holds no requests.")
@@ -73,41 +113,52 @@ def _problems_of_the_whole(found: Inspection, settings: Settings) -> Iterable[Ba
 
 def _problems(line: bytes, number: int, endpoint: str, found: Inspection) -> Iterable[tuple[str, str, str | None]]:
     """The problems of one line as (code, message, param); remembers in `found` what later lines are held against."""
-    try:
-        request = json.loads(line)
-    except ValueError:
-        request = None
-    if not isinstance(request, dict):
+    request = _parse(line)
+    if request is None:
         yield "invalid_json_line", "This line is not parseable as valid JSON.", None
         return
-    for name in ("custom_id", "method", "url", "body"):
-        if not request.get(name):
-            yield "missing_required_parameter", f"Missing required parameter: {name!r}.", name
-    custom_id, body = request.get("custom_id"), request.get("body")
-    if isinstance(custom_id, str):
+    good: dict[str, Any] = {}
+    for name, (kind, expected) in _PARAMETERS.items():
+        value = request.get(name)
+        if isinstance(value, kind) and value:
+            good[name] = value
+        elif isinstance(value, kind) or value is None:
+            yield "missing_required_parameter", f"Missing required parameter: '{name}'.", name
+        else:
+            yield "invalid_type", str(invalid_type(name, value, expected)), name
+    yield from _known_problems(good, number, endpoint, found)
+
+
+def _known_problems(
+    good: dict[str, Any], number: int, endpoint: str, found: Inspection
+) -> Iterable[tuple[str, str, str | None]]:
+    """The problems of those parameters of a line that are there and of the right type."""
+    if "custom_id" in good:
+        custom_id = good["custom_id"]
         first = found.custom_ids.setdefault(custom_id, number)
         if first != number:
             yield "duplicate_custom_id", f"The custom_id {custom_id!r} was already used in line {first}.", "custom_id"
-    if request.get("method") not in (None, "POST"):
-        yield "invalid_method", f"The method must be 'POST', not {request['method']!r}.", "method"
-    if request.get("url") not in (None, endpoint):
-        yield "invalid_url", f"The URL {request['url']!r} is not the endpoint of this batch, {endpoint!r}.", "url"
-    if isinstance(body, dict):
-        yield from _body_problems(body, endpoint, found)
+    if good.get("method", "POST") != "POST":
+        yield "invalid_method", f"The method must be 'POST', not {good['method']!r}.", "method"
+    if good.get("url", endpoint) != endpoint:
+        yield "invalid_url", f"The URL {good['url']!r} is not the endpoint of this batch, {endpoint!r}.", "url"
+    if "body" in good:
+        yield from _body_problems(good["body"], endpoint, found)
 
 
 def _body_problems(body: dict[str, Any], endpoint: str, found: Inspection) -> Iterable[tuple[str, str, str | None]]:
     model = body.get("model")
     # Moderation has a default model; every other endpoint must be told one.
-    if model is None and endpoint != "/v1/moderations":
+    if model in (None, "") and endpoint != "/v1/moderations":
         yield "missing_required_parameter", "Missing required parameter: 'body.model'.", "body.model"
-    if found.model is None:
+    if model is not None and not isinstance(model, str):
+        yield "invalid_type", str(invalid_type("body.model", model, "a string")), "body.model"
+    elif found.model is None:
         found.model = model
-    if model is not None and model != found.model:
+    elif model is not None and model != found.model:
         yield "mismatched_model", f"One batch takes one model: {found.model!r} first, {model!r} here.", "body.model"
     if body.get("stream"):
         yield "streaming_unsupported", "Streaming is not supported in a batch.", "body.stream"
     found.prompt_tokens += prompt_tokens(body)
     if endpoint == "/v1/embeddings":
-        given = body.get("input")
-        found.embedding_inputs += len(given) if isinstance(given, list) else 1
+        found.embedding_inputs += len(embedding_inputs(body))

@@ -1,0 +1,136 @@
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from flytekitplugins.openai.emulator import CallFault, EmulatorControl
+from flytekitplugins.openai.emulator.__main__ import main
+
+from .builders import call, run, submit
+
+COMMAND = (sys.executable, "-m", "flytekitplugins.openai.emulator")
+MEGABYTE = 1 << 20
+
+
+class Process:
+    """The emulator as a command, on a free port."""
+
+    def __init__(self, directory, *options):
+        environment = os.environ | {"TMPDIR": str(directory)}
+        command = [*COMMAND, "--port", "0", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self.pid = self._process.pid
+        self.base_url = next(
+            found[1] for line in self._process.stdout if (found := re.match(r" *export OPENAI_BASE_URL=(.*)", line))
+        )
+
+    def end(self, number):
+        """What it exits with after a signal."""
+        self._process.send_signal(number)
+        self._process.communicate(timeout=10)
+        return self._process.returncode
+
+
+@contextlib.contextmanager
+def start(directory, *options):
+    process = Process(directory, *options)
+    try:
+        yield process
+    finally:
+        process.end(signal.SIGKILL)
+
+
+def test_command_is_an_emulator_of_its_own(tmp_path, sdk):
+    """The command tells its address, does what a controller in another process says, and ends with Ctrl-C."""
+    with start(tmp_path, "--control", "--validating", "3600") as process:
+        client, control = sdk.with_options(base_url=process.base_url), EmulatorControl(process.base_url)
+        batch = submit(client)
+        control.advance(7_200)
+        assert client.batches.retrieve(batch.id).status == "completed"
+        control.order(CallFault(status=503))
+        assert call(process, "GET", "/v1/batches").status == 503
+        assert [seen["status"] for seen in control.calls()] == [200, 200, 200, 503]
+        assert process.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command_leaves_nothing_behind(tmp_path, sdk, number):
+    """Ended by Ctrl-C or by `kill`, the command takes its files with it."""
+    with start(tmp_path, "--finalizing", "0", "--validating", "0") as process:
+        run(sdk.with_options(base_url=process.base_url))
+        assert len(list(tmp_path.glob("openai-emulator-*"))) == 1
+        assert process.end(number) == 0
+    assert list(tmp_path.glob("openai-emulator-*")) == []
+
+
+def peak_memory(process):
+    """The most memory that a process has had, in bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+
+def make_large_form(megabytes):
+    """The parts of a form with one large batch file, and the bytes of them all."""
+    line = b'{"custom_id": "r-1", "padding": "' + b"x" * (MEGABYTE - 36) + b'"}\n'
+    disposition = b"Content-Disposition: form-data; name="
+    head = b"--b\r\n" + disposition + b'"purpose"\r\n\r\nbatch\r\n'
+    head += b"--b\r\n" + disposition + b'"file"; filename="large.jsonl"\r\n\r\n'
+    tail = b"\r\n--b--\r\n"
+    size = len(head) + megabytes * len(line) + len(tail)
+    return (part for part in (head, *[line] * megabytes, tail)), size
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_large_upload_goes_to_disk(tmp_path, sdk):
+    """However large an upload, the emulator holds little of it in memory."""
+    with start(tmp_path) as process:
+        run(sdk.with_options(base_url=process.base_url))
+        before = peak_memory(process)
+        form, size = make_large_form(100)
+        headers = {"content-type": "multipart/form-data; boundary=b", "content-length": str(size)}
+        reply = call(process, "POST", "/v1/files", body=form, headers=headers)
+        assert (reply.status, reply.json["bytes"] > 99 * MEGABYTE) == (200, True)
+        assert peak_memory(process) - before < 30 * MEGABYTE
+
+
+def test_command_says_that_its_port_is_taken(capsys):
+    """A port that is taken is told in one sentence, with the way out."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    message = f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another --port\n"
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_such_module:answer", "is not a function, as package.module:function: No module named 'no_such_module'"),
+        ("math:answer", "is not a function, as package.module:function: module 'math' has no attribute 'answer'"),
+        ("math", "is not a function, as package.module:function: module 'math' has no attribute ''"),
+        (":answer", "is not a function, as package.module:function: Empty module name"),
+        ("math:pi", "is not a function, but 3.141592653589793"),
+    ],
+)
+def test_command_says_that_its_responder_is_wrong(capsys, name, reason):
+    """A responder that cannot be found is told in one sentence."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--responder", name])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: argument --responder: '{name}' {reason}\n")
+
+
+def test_failed_start_leaves_nothing_behind(capsys, monkeypatch, tmp_path):
+    """An emulator that cannot listen takes its directory with it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        main(["--port", str(taken.getsockname()[1])])
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""

@@ -9,9 +9,9 @@
         |-- UnavailableError    OpenAI was not reached, or not able to answer
         `-- IncompleteFileError a download did not arrive whole
 
-flytekit's entrypoint takes any other exception for a fault of the system and tries it again, up to four times, whatever
-`retries` says. A `FlyteUserRuntimeException` is final, unless its value is a `FlyteRecoverableException`; ours are their own
-value, so that one class says both.
+flytekit's entrypoint takes any other exception for a fault of the system and tries it again, up to four times,
+whatever `retries` says. A `FlyteUserRuntimeException` is final, unless its value is a `FlyteRecoverableException`; ours
+are their own value, so that one class says both.
 """
 
 from __future__ import annotations

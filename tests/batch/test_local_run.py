@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Iterator  # noqa: UP035 (flytekit knows this one)
@@ -12,7 +15,7 @@ from flytekitplugins.openai import BatchEndpointTask, BatchResult, create_batch
 from flytekitplugins.openai.batch import local
 from flytekitplugins.openai.emulator import BatchFault, RequestFault
 from flytekitplugins.openai.exceptions import MissingAPIKeyError
-from tests.builders import make_jsonl, make_request, make_requests, upload
+from tests.builders import make_client, make_jsonl, make_request, make_requests, upload
 
 SECRET = Secret(group="team", key="key")
 
@@ -81,6 +84,27 @@ def test_internal_error_ends_the_run(openai_emulator):
     openai_emulator.order(BatchFault(code="internal_error"))
     with pytest.raises(FlyteUserException, match="OpenAI failed batch"):
         ask_all(count=1)
+
+
+def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
+    """A batch that nobody waits for goes on being billed."""
+    openai_emulator.change(requests_per_second=0.001)
+    file_id = upload(openai_emulator, make_requests(3))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from flytekitplugins.openai import BatchEndpointTask\n"
+        f"BatchEndpointTask(name='batch', config={{}})(input_file_id={file_id!r})\n"
+    )
+    run = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True)
+    # Only when it says where the batch is, it has been created and is being watched.
+    first_line = run.stderr.readline()
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=30)[1]
+    with make_client(openai_emulator) as client:
+        [batch] = client.batches.list().data
+    assert first_line.startswith("batch: ")
+    assert said == f"batch: interrupted; batch {batch.id!r} is being cancelled.\n"
+    assert batch.status == "cancelled"
 
 
 def test_progress_is_printed_where_there_is_no_terminal(openai_emulator, capsys):

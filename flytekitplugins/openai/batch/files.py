@@ -40,8 +40,9 @@ def upload_file(path: Path, account: Account) -> str:
     if path.stat().st_size == 0:
         raise InvalidInputError(f"The input file {path.name!r} is empty; a batch needs at least one request.")
     name = f"{path.stem}.jsonl"
+    doing = f"upload the requests in {path.name!r}"
     # An open handle is streamed; the SDK would read a Path into memory, three times over.
-    with sync_client(account) as client, path.open("rb") as handle, explained(account, f"upload the requests in {path.name!r}"):
+    with sync_client(account) as client, path.open("rb") as handle, explained(account, doing):
         return client.files.create(file=(name, handle), purpose="batch").id
 
 

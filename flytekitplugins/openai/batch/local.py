@@ -1,38 +1,67 @@
-"""How a batch is watched in a local run, where no Flyte does it."""
+"""How a batch is watched and interrupted in a local run, where no Flyte does it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from flyteidl.core.execution_pb2 import TaskExecution
-from flytekit.extend.backend.base_connector import AsyncConnectorBase, Resource, ResourceMeta
-from flytekit.extend.backend.utils import is_terminal_phase, mirror_async_methods
+from flytekit.extend.backend.base_connector import Resource
+from flytekit.extend.backend.utils import is_terminal_phase
 from rich.console import Console
 from rich.status import Status
 
-__all__ = ["watch"]
+from flytekitplugins.openai._client import close_clients
+
+from .connector import BatchEndpointConnector, BatchEndpointMetadata
+
+__all__ = ["cancel", "watch"]
 
 POLL_SECONDS = 1.0
 # Where lines stay, there is one for each new state and in between fewer and fewer.
 LONGEST_SILENCE_SECONDS = 600.0
 
 
-async def watch(name: str, connector: AsyncConnectorBase, resource_meta: ResourceMeta) -> Resource:
+async def watch(name: str, connector: BatchEndpointConnector, resource_meta: BatchEndpointMetadata) -> Resource:
     """Poll a batch to its end, showing where it is; returns the last answer.
 
     flytekit's own loop is not used because it blocks the event loop, shows nothing where there is no terminal, and
     before 1.16.25 does not end on RETRYABLE_FAILED.
     """
-    with _ProgressLine(name) as line:
-        while True:
-            resource: Resource = await mirror_async_methods(connector.get, resource_meta=resource_meta)
-            line.show(resource)
-            if is_terminal_phase(resource.phase) or resource.phase == TaskExecution.RETRYABLE_FAILED:
-                return resource
-            await asyncio.sleep(POLL_SECONDS)
+    try:
+        with _ProgressLine(name) as line:
+            while True:
+                resource = await connector.get(resource_meta)
+                line.show(resource)
+                if is_terminal_phase(resource.phase) or resource.phase == TaskExecution.RETRYABLE_FAILED:
+                    return resource
+                await asyncio.sleep(POLL_SECONDS)
+    finally:
+        await close_clients()
+
+
+def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEndpointMetadata) -> None:
+    """Cancel a batch from within a signal handler, and say so."""
+
+    async def delete() -> None:
+        try:
+            await connector.delete(resource_meta)
+        finally:
+            await close_clients()
+
+    console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+    # The main thread's event loop is running, and a second cannot run in the same thread. The context goes along
+    # because flytekit keeps in it that this is a local run.
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(contextvars.copy_context().run, asyncio.run, delete())
+    if error := done.exception():
+        console.print(f"{name}: interrupted, but batch {resource_meta.batch_id!r} goes on: {error}", markup=False)
+    else:
+        console.print(f"{name}: interrupted; batch {resource_meta.batch_id!r} is being cancelled.", markup=False)
 
 
 class _ProgressLine:

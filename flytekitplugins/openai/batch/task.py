@@ -18,11 +18,12 @@ from flytekit.models.task import TaskTemplate
 from flytekit.types.file import JSONLFile
 from mashumaro.mixins.json import DataClassJSONMixin
 
-from flytekitplugins.openai._client import Account, close_clients
+from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import SecretName, find_api_key
 
+from .connector import BatchEndpointConnector
 from .files import download_file, upload_file
-from .local import watch
+from .local import cancel, watch
 
 __all__ = [
     "BatchEndpointTask",
@@ -70,6 +71,7 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
     """
 
     _TASK_TYPE = "openai-batch"
+    _connector: BatchEndpointConnector
 
     def __init__(
         self,
@@ -104,11 +106,14 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
         """What the connector is told."""
         return self._custom
 
+    # What flytekit does in a local run; see `local` for why ours does it otherwise.
+
     async def _get(self, resource_meta: Any) -> Resource:
-        try:
-            return await watch(self.name, self._connector, resource_meta)
-        finally:
-            await close_clients()
+        return await watch(self.name, self._connector, resource_meta)
+
+    def connector_signal_handler(self, resource_meta: Any, signum: int, frame: Any) -> None:  # noqa: ARG002
+        """Cancel the batch when the run is interrupted."""
+        cancel(self.name, self._connector, resource_meta)
 
 
 class OpenAIFileDefaultImages(DefaultImages):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-# Not the Iterator of collections.abc: flytekit knows the JSON iterator by the very type `typing.Iterator[JSON]`.
-from typing import Any, Iterator  # noqa: UP035
+from typing import Any, Iterator  # noqa: UP035 (flytekit knows the JSON iterator by typing's, not collections.abc's)
 
 from flytekit import ImageSpec, Resources, Secret, TaskMetadata, Workflow
 from flytekit.types.file import JSONLFile

@@ -25,7 +25,7 @@ DEFINED_IN = {
     ],
     "batch.workflow": ["create_batch"],
 }
-PURE = ["legacy", "lifecycle", "snapshot"]
+PURE = ["legacy", "lifecycle", "snapshot", "submission"]
 MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "flytekitplugins.openai.")]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -32,6 +31,7 @@ from . import lifecycle
 from .legacy import read_pickled_fields
 from .lifecycle import Outcome, judge
 from .snapshot import BatchSnapshot, canonical_status
+from .submission import creation_arguments
 
 if TYPE_CHECKING:
     import openai
@@ -42,7 +42,6 @@ __all__ = ["OPENAI_API_KEY", "BatchEndpointConnector", "BatchEndpointMetadata", 
 
 # Flyte cancels a call after 10 s; a verb that ends by itself before that can still say why.
 BUDGET_SECONDS = 8.0
-DEFAULTS = {"completion_window": "24h", "endpoint": "/v1/chat/completions"}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -174,7 +173,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         input_file_id = _input_file_id(inputs)
         # A POST that is sent again after a lost reply makes, and bills, a second batch: no retries.
         batches = async_client(account).with_options(max_retries=0).batches
-        arguments = _arguments(batches.create, {**DEFAULTS, **_whole_numbers(custom.get("config") or {})})
+        arguments = creation_arguments(custom.get("config") or {}, batches.create)
         batch = await _ask(
             lambda: batches.create(**arguments, input_file_id=input_file_id),
             account,
@@ -238,25 +237,6 @@ def _input_file_id(inputs: LiteralMap | None) -> str:
     if not file_id:
         raise InvalidInputError("The batch task was given no input_file_id; pass it the id of an uploaded file.")
     return file_id
-
-
-def _whole_numbers(value: Any) -> Any:
-    """`value` with its whole numbers as integers again: a protobuf Struct, in which they travel, knows only floats."""
-    if isinstance(value, Mapping):
-        return {name: _whole_numbers(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _arguments(create: Callable[..., Any], config: dict[str, Any]) -> dict[str, Any]:
-    """`config` as arguments of the SDK's `create`; what this release of it has no name for goes into the body."""
-    parameters = inspect.signature(create).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return config
-    named = {name: value for name, value in config.items() if name in parameters}
-    others = {name: value for name, value in config.items() if name not in parameters}
-    return {**named, "extra_body": {**others, **named.get("extra_body", {})}} if others else named
 
 
 async def _within_budget(call: Callable[[], Awaitable[T]], account: Account, doing: str) -> T:

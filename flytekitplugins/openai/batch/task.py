@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: flytekit and mashumaro read the types of BatchResult.
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, cast
+from typing import Any, Dict, Optional, cast  # noqa: UP035 (as in the published interface)
 
 import flytekit
 from flytekit import ImageSpec, Resources, Secret, kwtypes
@@ -91,7 +91,10 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
         super().__init__(
             name=name,
             task_type=self._TASK_TYPE,
-            interface=Interface(inputs=kwtypes(input_file_id=str), outputs=kwtypes(result=dict)),
+            interface=Interface(
+                inputs=kwtypes(input_file_id=str),
+                outputs=kwtypes(result=Dict),  # noqa: UP006
+            ),
             **kwargs,
         )
         self._custom: dict[str, Any] = {"openai_organization": openai_organization, "config": dict(config)}
@@ -141,13 +144,58 @@ class OpenAIFileConfig:
     openai_project: str | None = None
 
 
+class UploadJSONLFileExecutor(ShimTaskExecutor["UploadJSONLFileTask"]):
+    """Runs an `UploadJSONLFileTask` in its container."""
+
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Upload the file and return its id."""
+        account = _account(tt)
+        return upload_file(Path(kwargs["jsonl_in"].download()), account)
+
+
+class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
+    """Runs a `DownloadJSONFilesTask` in its container."""
+
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Download the output and the error file, as far as the batch has them."""
+        account = _account(tt)
+        batch = kwargs["batch_endpoint_result"]
+        directory = Path(flytekit.current_context().working_directory)
+        files: dict[str, JSONLFile] = {}
+        for name in ("output_file", "error_file"):
+            file_id = batch.get(f"{name}_id")
+            if file_id:
+                target = Path(directory, name).with_suffix(".jsonl")
+                download_file(file_id, target, account)
+                files[name] = JSONLFile(str(target))
+        return BatchResult(**files)
+
+
 class _FileTask(PythonCustomizedContainerTask[OpenAIFileConfig]):
     """What the two file tasks have in common: a container of this package's code, with the user's secret."""
 
-    def __init__(self, *, task_config: OpenAIFileConfig, **kwargs: Any) -> None:
+    _TASK_TYPE: str
+    _EXECUTOR: type[ShimTaskExecutor[Any]]
+    _INTERFACE: Interface
+
+    def __init__(
+        self,
+        name: str,
+        task_config: OpenAIFileConfig,
+        container_image: str | ImageSpec | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("requests", Resources(mem=FILE_TASK_MEMORY))
         kwargs["secret_requests"] = [task_config.secret, *(kwargs.get("secret_requests") or [])]
-        super().__init__(task_config=task_config, **kwargs)
+        super().__init__(
+            name=name,
+            task_config=task_config,
+            container_image=cast(str, container_image),  # flytekit takes an ImageSpec or None as well, and says str.
+            task_type=self._TASK_TYPE,
+            executor_type=self._EXECUTOR,
+            interface=self._INTERFACE,
+            **kwargs,
+        )
 
     def get_image(self, settings: SerializationSettings) -> str:
         """The image's name; a local run needs none, so none is looked up or built for it."""
@@ -177,73 +225,19 @@ class UploadJSONLFileTask(_FileTask):
     """
 
     _TASK_TYPE = "openai-batch-upload-file"
-
-    def __init__(
-        self, name: str, task_config: OpenAIFileConfig, container_image: str | ImageSpec | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(
-            name=name,
-            task_config=task_config,
-            container_image=container_image,
-            task_type=self._TASK_TYPE,
-            executor_type=UploadJSONLFileExecutor,
-            interface=Interface(inputs=kwtypes(jsonl_in=JSONLFile), outputs=kwtypes(result=str)),
-            **kwargs,
-        )
-
-
-class UploadJSONLFileExecutor(ShimTaskExecutor[UploadJSONLFileTask]):
-    """Runs an `UploadJSONLFileTask` in its container."""
-
-    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
-        """Upload the file and return its id."""
-        account = _account(tt)
-        return upload_file(Path(kwargs["jsonl_in"].download()), account)
+    _EXECUTOR = UploadJSONLFileExecutor
+    _INTERFACE = Interface(inputs=kwtypes(jsonl_in=JSONLFile), outputs=kwtypes(result=str))
 
 
 class DownloadJSONFilesTask(_FileTask):
     """Downloads what a batch wrote: `batch_endpoint_result: Dict -> result: BatchResult`.
 
-    Args:
-        name: Name of the task.
-        task_config: Whose account to use.
-        container_image: Image to run in; it must have this package. By default the one the workflow is registered with,
-            because the published images hold the published package's code.
-        **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes, such as `requests` or `metadata`.
+    It takes the arguments of `UploadJSONLFileTask`.
     """
 
     _TASK_TYPE = "openai-batch-download-files"
-
-    def __init__(
-        self, name: str, task_config: OpenAIFileConfig, container_image: str | ImageSpec | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(
-            name=name,
-            task_config=task_config,
-            container_image=container_image,
-            task_type=self._TASK_TYPE,
-            executor_type=DownloadJSONFilesExecutor,
-            interface=Interface(inputs=kwtypes(batch_endpoint_result=dict), outputs=kwtypes(result=BatchResult)),
-            **kwargs,
-        )
-
-
-class DownloadJSONFilesExecutor(ShimTaskExecutor[DownloadJSONFilesTask]):
-    """Runs a `DownloadJSONFilesTask` in its container."""
-
-    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
-        """Download the output and the error file, as far as the batch has them."""
-        account = _account(tt)
-        batch = kwargs["batch_endpoint_result"]
-        directory = Path(flytekit.current_context().working_directory)
-        files: dict[str, JSONLFile] = {}
-        for name in ("output_file", "error_file"):
-            file_id = batch.get(f"{name}_id")
-            if file_id:
-                target = Path(directory, name).with_suffix(".jsonl")
-                download_file(file_id, target, account)
-                files[name] = JSONLFile(str(target))
-        return BatchResult(**files)
+    _EXECUTOR = DownloadJSONFilesExecutor
+    _INTERFACE = Interface(inputs=kwtypes(batch_endpoint_result=Dict), outputs=kwtypes(result=BatchResult))  # noqa: UP006
 
 
 def _secret_argument(secret: Secret) -> dict[str, Any]:

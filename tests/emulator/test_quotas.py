@@ -4,9 +4,9 @@ import pytest
 from .builders import call, make_line, run, submit, upload
 
 
-def make_tokens(count):
+def make_tokens(count, **body):
     """A request that is counted as so many prompt tokens: four characters each."""
-    return make_line(content="word" * count)
+    return make_line(content="word" * count, **body)
 
 
 @pytest.fixture
@@ -53,14 +53,13 @@ def test_refused_batch_takes_no_room(busy, client):
 
 def test_each_model_has_a_queue(busy, client):
     """Enqueued tokens are limited for each model by itself (platform.openai.com/docs/guides/rate-limits)."""
-    assert run(client, [make_tokens(6) | {"body": make_line(model="gpt-4.1")["body"]}]).status == "in_progress"
+    assert run(client, [make_tokens(6, model="gpt-4.1")]).status == "in_progress"
 
 
 def test_each_project_has_a_queue(busy, client):
     """Another project's batches take none of this one's tokens."""
-    assert run(client.with_options(default_headers={"OpenAI-Project": "proj_b"}), [make_tokens(6)]).status == (
-        "in_progress"
-    )
+    theirs = client.with_options(default_headers={"OpenAI-Project": "proj_b"})
+    assert run(theirs, [make_tokens(6)]).status == "in_progress"
 
 
 def test_quota_can_be_lifted(busy, client):

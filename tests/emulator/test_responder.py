@@ -100,6 +100,12 @@ def test_prompt_is_the_last_text():
     assert make_request("/v1/chat/completions", messages=messages).prompt == "what is it?"
 
 
+def test_prompt_is_of_the_last_message():
+    """However deep a message holds its text, a later message comes after it."""
+    messages = [{"role": "user", "content": [{"text": "Look:"}]}, {"role": "user", "content": "what is it?"}]
+    assert make_request("/v1/chat/completions", messages=messages).prompt == "what is it?"
+
+
 def test_request_without_text_has_no_prompt():
     """A request that asks nothing is answered all the same."""
     request = make_request("/v1/chat/completions", messages=[])

@@ -134,3 +134,11 @@ def test_failed_start_leaves_nothing_behind(capsys, monkeypatch, tmp_path):
         main(["--port", str(taken.getsockname()[1])])
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().out == ""
+
+
+def test_emulator_without_its_extra_says_what_to_install():
+    """The packages it needs are not those of a workflow."""
+    code = "import sys; sys.modules['uvicorn'] = None; import flytekitplugins.openai.emulator"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "The emulator needs uvicorn: pip install 'flytekitplugins-openai[emulator]'" in " ".join(run.stderr.split())

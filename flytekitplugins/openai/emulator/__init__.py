@@ -5,6 +5,7 @@ It needs the extra `emulator`: `pip install 'flytekitplugins-openai[emulator]'`.
 `flytekitplugins.openai.emulator.pytest_plugin`.
 """
 
+from . import _requirements  # noqa: F401 (before the others: it says what to install)
 from .control import EmulatorControl
 from .faults import BatchFault, CallFault, RequestFault
 from .gateway import Call

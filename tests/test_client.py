@@ -105,12 +105,14 @@ def test_clients_of_closed_loops_are_forgotten(emulator):
 
 
 def test_number_of_kept_clients_is_bounded(emulator, monkeypatch):
-    """Keys rotate, and the service runs for months."""
+    """Keys rotate, and the service runs for months; those in use are kept."""
     monkeypatch.setattr(_client, "MAX_CLIENTS", 3)
 
     async def call():
+        first = async_client(ACCOUNT)
         for number in range(10):
             async_client(Account(APIKey(f"sk-{number}", "a secret")))
+            assert async_client(ACCOUNT) is first
         return len(_client._clients[asyncio.get_running_loop()].by_account)  # noqa: SLF001
 
     assert run(call) == 3
@@ -126,6 +128,19 @@ def test_empty_variable_sends_no_header(emulator, monkeypatch, name):
 
     run(call)
     assert not {"openai-organization", "openai-project"} & set(emulator.calls[0].headers)
+
+
+def test_account_without_a_project_is_the_environments(emulator, monkeypatch):
+    """An operator sets them for tasks that name none."""
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-env")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-env")
+
+    async def call():
+        await async_client(ACCOUNT).batches.list()
+
+    run(call)
+    [seen] = emulator.calls
+    assert (seen.headers["openai-organization"], seen.headers["openai-project"]) == ("org-env", "proj-env")
 
 
 def test_empty_base_url_is_openais_own(monkeypatch):
@@ -157,6 +172,22 @@ def test_refused_key_is_named_by_its_secret(emulator, status):
         f"Could not look up batch 'batch_1': OpenAI refused the key from secret 'team/key' ({status} invalid_api_key); "
         "check that it is valid, and allowed for Files and Batches."
     )
+
+
+def test_refused_key_is_told_with_its_organization_and_project(emulator):
+    """The key may be right, and what it was used for not."""
+    account = Account(ACCOUNT.api_key, "org-1", "proj-1")
+    error = retrieve(emulator, CallFault(status=401), account=account)
+    assert "the key from secret 'team/key', organization 'org-1', project 'proj-1' (401)" in str(error)
+
+
+def test_answer_that_takes_too_long_may_pass(emulator, monkeypatch):
+    """Slow is not wrong."""
+    monkeypatch.setattr(_client, "CALL_SECONDS", 0.05)
+    monkeypatch.setattr(_client, "CALL_RETRIES", 0)
+    error = retrieve(emulator, CallFault(delay=0.5))
+    assert isinstance(error, UnavailableError)
+    assert str(error) == "Could not look up batch 'batch_1': OpenAI did not answer in time."
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])

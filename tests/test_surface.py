@@ -2,6 +2,8 @@ import ast
 import importlib
 import importlib.metadata
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,13 @@ def test_plugin_is_found_by_flytekit():
     """flytekit loads every package under this entry point."""
     [entry] = [e for e in importlib.metadata.entry_points(group="flytekit.plugins") if e.name == "openai"]
     assert entry.load() is flytekitplugins.openai
+
+
+def test_importing_the_plugin_does_not_import_the_sdk():
+    """flytekit imports every plugin at its start, and the SDK would add half a second to each `pyflyte`."""
+    code = "import sys, flytekitplugins.openai; print('openai._client' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
 
 
 def test_package_is_typed():

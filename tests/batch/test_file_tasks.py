@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,9 @@ from flytekitplugins.openai.exceptions import (
     RefusedError,
     UnavailableError,
 )
-from tests.builders import make_client, make_jsonl, make_requests, serialize, upload
+from tests.builders import make_client, make_jsonl, make_request, make_requests, serialize, upload
 
-SECRET = Secret(group="team", key="key", mount_requirement=SecretModel.MountType.FILE)
+SECRET = Secret(group="team", key="key", group_version="2", mount_requirement=SecretModel.MountType.FILE)
 ACCOUNT = Account(APIKey("sk-team", "a secret"))
 TASKS = [UploadJSONLFileTask, DownloadJSONFilesTask]
 
@@ -36,9 +38,9 @@ def no_pauses(monkeypatch):
 @pytest.fixture
 def team(openai_emulator, monkeypatch):
     """An emulator, and the secret that the tasks name."""
-    monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team\n")
+    monkeypatch.setenv("_FSEC_TEAM_2_KEY", "sk-team\n")
     monkeypatch.delenv("OPENAI_API_KEY")
-    monkeypatch.setenv("TEAM_KEY", "sk-team")
+    monkeypatch.setenv("TEAM_2_KEY", "sk-team")
     return openai_emulator
 
 
@@ -86,7 +88,7 @@ def test_custom_tells_the_executor_whose_account_to_use(kind):
     expected = {
         "group": "team",
         "key": "key",
-        "group_version": None,
+        "group_version": "2",
         "mount_requirement": SECRET.mount_requirement.value,
     }
     custom = serialize(make_task(kind, organization="org-1")).custom
@@ -186,7 +188,7 @@ def test_upload_of_what_is_not_jsonl_says_what_openai_says(team, tmp_path):
 
 def test_upload_without_a_key_is_refused_before_anything_is_sent(team, tmp_path, monkeypatch):
     """Nothing is half done."""
-    for name in ("_FSEC_TEAM_KEY", "TEAM_KEY"):
+    for name in ("_FSEC_TEAM_2_KEY", "TEAM_2_KEY"):
         monkeypatch.delenv(name)
     with pytest.raises(MissingAPIKeyError):
         make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "requests.jsonl"))
@@ -203,6 +205,13 @@ def test_upload_that_is_refused_for_now_is_tried_again(team, tmp_path, monkeypat
 
 
 # Download
+
+
+def test_download_writes_into_the_working_directory_of_the_task(team):
+    """Flyte's sandbox, and not wherever the process happens to be."""
+    result = download(run_batch(team))
+    assert Path(result.output_file).name == "output_file.jsonl"
+    assert Path.cwd() not in Path(result.output_file).parents
 
 
 def test_download_fetches_both_files(team):
@@ -280,3 +289,42 @@ def test_download_of_a_file_that_is_gone_is_final(team):
     """OpenAI keeps results for 30 days."""
     with pytest.raises(RefusedError, match="Could not download file 'file-gone': OpenAI refused"):
         download({"id": "batch_1", "output_file_id": "file-gone"})
+
+
+# What it costs
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from flytekitplugins.openai._client import Account
+from flytekitplugins.openai._credentials import APIKey
+from flytekitplugins.openai.batch.files import download_file, upload_file
+
+def peak():
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+small, large, back = map(Path, sys.argv[1:])
+account = Account(APIKey("sk-team", "a secret"))
+download_file(upload_file(small, account), back, account)
+before = peak()
+download_file(upload_file(large, account), back, account)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+def test_files_are_streamed(team, tmp_path):
+    """A Path given to the SDK costs three times its file in memory, and a whole download twice."""
+    small, large, back = (tmp_path / name for name in ("small.jsonl", "large.jsonl", "back.jsonl"))
+    line = make_jsonl([make_request(content="x" * 10_000)])
+    small.write_bytes(line)
+    with large.open("wb") as lines:
+        for _ in range(6_000):
+            lines.write(line)
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE, small, large, back], capture_output=True, text=True, check=True
+    )
+    assert back.stat().st_size == large.stat().st_size > 60_000_000
+    assert float(run.stdout) < 30

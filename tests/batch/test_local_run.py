@@ -1,3 +1,4 @@
+import io
 import signal
 import subprocess
 import sys
@@ -6,10 +7,13 @@ from pathlib import Path
 from typing import Iterator  # noqa: UP035 (flytekit knows this one)
 
 import pytest
+from flyteidl.core.execution_pb2 import TaskExecution, TaskLog
 from flytekit import Secret, task, workflow
 from flytekit.exceptions.user import FlyteUserException
+from flytekit.extend.backend.base_connector import Resource
 from flytekit.types.file import JSONLFile
 from flytekit.types.iterator import JSON
+from rich.console import Console
 
 from flytekitplugins.openai import BatchEndpointTask, BatchResult, create_batch
 from flytekitplugins.openai.batch import local
@@ -54,6 +58,13 @@ def test_one_key_serves_every_step(openai_emulator):
     """A laptop has `OPENAI_API_KEY` and nothing else."""
     ask_all(count=1)
     assert {call.key for call in openai_emulator.calls} == {"sk-emulator"}
+
+
+def test_named_secret_serves_every_step(openai_emulator, monkeypatch):
+    """The batch step knows the secret's name from `create_batch`, in all of its calls."""
+    monkeypatch.setenv("TEAM_KEY", "sk-team")
+    ask_all(count=1)
+    assert {call.key for call in openai_emulator.calls} == {"sk-team"}
 
 
 def test_file_in_place_of_an_iterator(openai_emulator, tmp_path):
@@ -125,3 +136,37 @@ def test_progress_is_not_printed_for_every_poll(openai_emulator, capsys):
     printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("openai-batch-local")]
     assert printed == ["openai-batch-local: validating", "openai-batch-local: completed: 1 of 1 requests done"]
     assert len(openai_emulator.calls) > 10
+
+
+def show(*messages, terminal=False, links=()):
+    """What the progress line leaves in a log or a terminal, one second passing between polls."""
+    output = io.StringIO()
+    line = local.ProgressLine("batch", Console(file=output, force_terminal=terminal, soft_wrap=True, highlight=False))
+    with line:
+        for now, message in enumerate(messages):
+            line.show(Resource(phase=TaskExecution.RUNNING, message=message, log_links=list(links)), now=now)
+    return output.getvalue()
+
+
+def test_progress_is_printed_more_and_more_seldom():
+    """After 1, 2, 4, ... seconds, as long as the state is the same."""
+    printed = show(*(f"in progress: {done}" for done in range(20)))
+    assert printed.splitlines() == [f"batch: in progress: {done}" for done in (0, 1, 3, 7, 15)]
+
+
+def test_new_state_is_printed_at_once():
+    """Whatever was printed before."""
+    assert show("validating", "in progress: 0", "finalizing").count("\n") == 3
+
+
+def test_link_is_printed_once():
+    """It stays where it was printed."""
+    link = TaskLog(name="OpenAI batch", uri="https://platform.openai.com/batches/batch_1")
+    printed = show("validating", "in progress: 0", links=[link])
+    assert printed.count("batch: OpenAI batch: https://platform.openai.com/batches/batch_1\n") == 1
+
+
+def test_terminal_shows_one_line_as_it_is():
+    """What looks like markup in a message is text."""
+    printed = show("validating", "1 error: [bold]no[/nothing]", terminal=True)
+    assert "batch: 1 error: [bold]no[/nothing]" in printed

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,16 @@ def test_counts_that_are_not_there_are_zero(counts):
 def test_times_are_unix_seconds_or_iso_texts(moment):
     """OpenAI sends numbers, some compatible servers ISO 8601."""
     assert BatchSnapshot.from_dict({"created_at": moment}).times == {"created_at": 1_700_000_000.0}
+
+
+def test_time_without_a_zone_is_utc(monkeypatch):
+    """A server means its own clock, and those are set to UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    moment = BatchSnapshot.from_dict({"created_at": "2023-11-14T22:13:20"}).times["created_at"]
+    monkeypatch.undo()
+    time.tzset()
+    assert moment == 1_700_000_000.0
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,14 @@ def test_batch_task_leaves_the_config_as_it_was():
     assert config == {"metadata": {"a": "b"}}
 
 
+def test_batch_task_is_not_changed_through_its_config():
+    """A config that is used for several tasks may be changed between them."""
+    config = {"endpoint": "/v1/responses"}
+    task = BatchEndpointTask(name="batch", config=config)
+    config["endpoint"] = "/v1/embeddings"
+    assert serialize(task).custom["config"] == {"endpoint": "/v1/responses"}
+
+
 def test_batch_task_refuses_a_config_that_names_the_file():
     """The file is the task's input."""
     with pytest.raises(ValueError, match="The config of task 'batch' names an input_file_id"):

@@ -33,10 +33,10 @@ async def watch(name: str, connector: BatchEndpointConnector, resource_meta: Bat
     before 1.16.25 does not end on RETRYABLE_FAILED.
     """
     try:
-        with _ProgressLine(name) as line:
+        with ProgressLine(name, _console()) as line:
             while True:
                 resource = await connector.get(resource_meta)
-                line.show(resource)
+                line.show(resource, now=time.monotonic())
                 if is_terminal_phase(resource.phase) or resource.phase == TaskExecution.RETRYABLE_FAILED:
                     return resource
                 await asyncio.sleep(POLL_SECONDS)
@@ -53,7 +53,7 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
         finally:
             await close_clients()
 
-    console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+    console = _console()
     # The main thread's event loop is running, and a second cannot run in the same thread. The context goes along
     # because flytekit keeps in it that this is a local run.
     with ThreadPoolExecutor(1) as thread:
@@ -64,12 +64,16 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
         console.print(f"{name}: interrupted; batch {resource_meta.batch_id!r} is being cancelled.", markup=False)
 
 
-class _ProgressLine:
+def _console() -> Console:
+    return Console(file=sys.stderr, soft_wrap=True, highlight=False)
+
+
+class ProgressLine:
     """One line about a batch: redrawn in a terminal, printed now and then elsewhere."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, console: Console) -> None:
         self._name = name
-        self._console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+        self._console = console
         self._status: Status | None = None
         self._state = ""
         self._message = ""
@@ -77,19 +81,19 @@ class _ProgressLine:
         self._silence = 1.0
         self._linked = False
 
-    def show(self, resource: Resource) -> None:
-        """Show what the last poll answered."""
+    def show(self, resource: Resource, *, now: float) -> None:
+        """Show what the last poll answered; `now` is in seconds."""
         message = resource.message or ""
         for link in resource.log_links or [] if not self._linked else []:
             self._console.print(f"{self._name}: {link.name}: {link.uri}", markup=False)
         self._linked = True
         if self._status is not None:
             self._status.update(f"{self._name}: {message}".replace("[", r"\["))
-        elif self._is_news(message):
+        elif self._is_news(message, now):
             self._console.print(f"{self._name}: {message}", markup=False)
 
-    def _is_news(self, message: str) -> bool:
-        state, now = message.partition(":")[0], time.monotonic()
+    def _is_news(self, message: str, now: float) -> bool:
+        state = message.partition(":")[0]
         if message == self._message:
             return False
         if state != self._state:
@@ -101,7 +105,7 @@ class _ProgressLine:
         self._printed_at, self._message = now, message
         return True
 
-    def __enter__(self) -> _ProgressLine:
+    def __enter__(self) -> ProgressLine:
         if self._console.is_terminal:
             self._status = self._console.status(self._name)
             self._status.start()

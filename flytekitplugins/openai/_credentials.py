@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import flytekit
-from flytekit import FlyteContextManager, Secret
+from flytekit import Secret
 
+from ._flyte import is_local_run
 from .exceptions import MissingAPIKeyError
 
 __all__ = ["OPENAI_API_KEY", "APIKey", "SecretName", "find_api_key"]
@@ -68,7 +69,7 @@ def find_api_key(secret: SecretName | None, *, in_connector: bool = False) -> AP
         MissingAPIKeyError: There is none, or what there is has white space in the middle.
     """
     operators = SecretName(OPENAI_API_KEY)
-    if _is_local():
+    if is_local_run():
         names = [name for name in (secret, operators) if name is not None]
     else:
         names = [operators if in_connector or secret is None else secret]
@@ -76,14 +77,9 @@ def find_api_key(secret: SecretName | None, *, in_connector: bool = False) -> AP
         value = _look_up(name)
         if value:
             return _checked(APIKey(value, f"secret {name}"))
-    if _is_local() and (value := os.environ.get(_SDK_VARIABLE, "").strip()):
+    if is_local_run() and (value := os.environ.get(_SDK_VARIABLE, "").strip()):
         return _checked(APIKey(value, f"environment variable {_SDK_VARIABLE}"))
     raise MissingAPIKeyError(_how_to_give_one(names))
-
-
-def _is_local() -> bool:
-    state = FlyteContextManager.current_context().execution_state
-    return state is None or state.is_local_execution()
 
 
 def _look_up(name: SecretName) -> str | None:
@@ -105,7 +101,7 @@ def _checked(key: APIKey) -> APIKey:
 
 
 def _how_to_give_one(names: list[SecretName]) -> str:
-    if _is_local():
+    if is_local_run():
         variables = [_SDK_VARIABLE, *dict.fromkeys(name.variable for name in reversed(names))]
         meaning = ", the secret that the task names" if len(names) > 1 else ""
         return (

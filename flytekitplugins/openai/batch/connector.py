@@ -20,12 +20,8 @@ from flytekit.models.task import TaskTemplate
 
 from flytekitplugins.openai._client import Account, async_client, explained, platform_url
 from flytekitplugins.openai._credentials import OPENAI_API_KEY, SecretName, find_api_key
-from flytekitplugins.openai.exceptions import (
-    InvalidInputError,
-    InvalidMetadataError,
-    OpenAIPluginError,
-    UnavailableError,
-)
+from flytekitplugins.openai._flyte import said_plainly
+from flytekitplugins.openai.exceptions import InvalidInputError, InvalidMetadataError, UnavailableError
 
 from . import lifecycle
 from .legacy import read_pickled_fields
@@ -121,21 +117,15 @@ _NOT_METADATA = (
 )
 
 
-def _said_plainly(verb: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Let Flyte's console show our errors as their sentence alone.
+def _verb(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """What the connector's verbs have in common: their errors are said plainly."""
 
-    flytekit answers Flyte with a traceback of what was raised, but prefers that of its cause; so the cause is a twin
-    that was never raised, and has none.
-    """
+    @functools.wraps(function)
+    async def verb(*args: P.args, **kwargs: P.kwargs) -> T:
+        with said_plainly():
+            return await function(*args, **kwargs)
 
-    @functools.wraps(verb)
-    async def plain(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await verb(*args, **kwargs)
-        except OpenAIPluginError as error:
-            raise error from type(error)(str(error))
-
-    return plain
+    return verb
 
 
 class BatchEndpointConnector(AsyncConnectorBase):
@@ -149,7 +139,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
             task_type_name="openai-batch",
         )
 
-    @_said_plainly
+    @_verb
     async def create(  # type: ignore[override]  # flytekit's verbs are plain functions of other arguments
         self, task_template: TaskTemplate, inputs: LiteralMap | None = None, **_kwargs: Any
     ) -> BatchEndpointMetadata:
@@ -181,7 +171,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         )
         return replace(metadata, batch_id=batch.id)
 
-    @_said_plainly
+    @_verb
     async def get(  # type: ignore[override]  # the same
         self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
     ) -> Resource:
@@ -208,7 +198,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
             custom_info=batch.summary(),
         )
 
-    @_said_plainly
+    @_verb
     async def delete(  # type: ignore[override]  # the same
         self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
     ) -> None:

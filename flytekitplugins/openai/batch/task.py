@@ -20,6 +20,7 @@ from mashumaro.mixins.json import DataClassJSONMixin
 
 from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import SecretName, find_api_key
+from flytekitplugins.openai._flyte import said_plainly
 
 from .connector import BatchEndpointConnector
 from .files import download_file, upload_file
@@ -147,6 +148,7 @@ class OpenAIFileConfig:
 class UploadJSONLFileExecutor(ShimTaskExecutor["UploadJSONLFileTask"]):
     """Runs an `UploadJSONLFileTask` in its container."""
 
+    @said_plainly()
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Upload the file and return its id."""
         account = _account(tt)
@@ -156,6 +158,7 @@ class UploadJSONLFileExecutor(ShimTaskExecutor["UploadJSONLFileTask"]):
 class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
     """Runs a `DownloadJSONFilesTask` in its container."""
 
+    @said_plainly()
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Download the output and the error file, as far as the batch has them."""
         account = _account(tt)

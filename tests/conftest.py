@@ -13,11 +13,16 @@ settings.load_profile("suite")
 pytest_plugins = ["flytekitplugins.openai.emulator.pytest_plugin"]
 
 
+def is_ours(name):
+    """Whether an environment variable says which account to use, or where."""
+    return name.startswith(("OPENAI_", "FLYTE_OPENAI", "_FSEC_"))
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
     """No test sees the keys and addresses of the machine it runs on."""
     for name in list(os.environ):
-        if name.startswith(("OPENAI_", "FLYTE_OPENAI", "_FSEC_")):
+        if is_ours(name):
             monkeypatch.delenv(name)
 
 

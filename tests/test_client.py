@@ -195,7 +195,7 @@ def test_refused_request_is_final(emulator, status):
     """The same request would be refused again."""
     error = retrieve(emulator, CallFault(status=status, code="some_code", message="It is wrong."))
     assert isinstance(error, RefusedError)
-    assert str(error) == f"Could not look up batch 'batch_1': OpenAI refused ({status} some_code: It is wrong.)."
+    assert str(error) == f"Could not look up batch 'batch_1': OpenAI refused ({status} some_code: It is wrong)."
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
@@ -203,7 +203,7 @@ def test_refusal_for_now_may_pass(emulator, status):
     """These statuses speak of the moment, not of the request."""
     error = retrieve(emulator, CallFault(status=status, message="Busy.", times=None))
     assert isinstance(error, UnavailableError)
-    assert str(error) == f"Could not look up batch 'batch_1': OpenAI is not able to answer now ({status}: Busy.)."
+    assert str(error) == f"Could not look up batch 'batch_1': OpenAI is not able to answer now ({status}: Busy)."
 
 
 def test_dropped_connection_may_pass(emulator):
@@ -211,6 +211,20 @@ def test_dropped_connection_may_pass(emulator):
     error = retrieve(emulator, CallFault(drop=True, times=None))
     assert isinstance(error, UnavailableError)
     assert str(error).startswith(f"Could not look up batch 'batch_1': no connection to {emulator.base_url} (")
+
+
+def test_password_of_the_base_url_is_not_shown(monkeypatch):
+    """A proxy's credentials are the operator's."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:secret@127.0.0.1:9/v1")
+    monkeypatch.setattr(_client, "CALL_RETRIES", 0)
+
+    async def call():
+        with explained(ACCOUNT, "look up batch 'batch_1'"):
+            await async_client(ACCOUNT).batches.retrieve("batch_1")
+
+    with pytest.raises(UnavailableError, match=r"no connection to http://127\.0\.0\.1:9/v1 \(") as raised:
+        run(call)
+    assert "secret@" not in str(raised.value)
 
 
 def test_document_that_breaks_off_may_pass(emulator):

@@ -1,5 +1,5 @@
 import pytest
-from flytekit import FlyteContextManager, Secret
+from flytekit import FlyteContextManager
 from flytekit.core.context_manager import ExecutionState
 
 from flytekitplugins.openai._credentials import SecretName, find_api_key
@@ -72,7 +72,7 @@ def test_missing_key_of_a_local_run_names_all_three_ways(local_run):
     """A newcomer reads one sentence and knows what to type."""
     assert sentence_of(NAMED) == (
         "No OpenAI API key was found: set one of the environment variables OPENAI_API_KEY, FLYTE_OPENAI_API_KEY "
-        "or TEAM_KEY, the secret that the task names."
+        "or TEAM_KEY."
     )
 
 
@@ -98,8 +98,14 @@ def test_key_is_not_in_its_repr(monkeypatch):
     assert repr(find_api_key(NAMED)) == "APIKey(source=\"secret 'team/key'\")"
 
 
-def test_secret_name_is_read_from_a_flyte_secret():
-    """The three parts of a secret's name are kept apart."""
-    name = SecretName.from_secret(Secret(key="key", group="team", group_version="2"))
-    assert name == SecretName("key", "team", "2")
-    assert name.variable == "TEAM_2_KEY"
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [
+        (SecretName("OPENAI_API_KEY"), "OPENAI_API_KEY or FLYTE_OPENAI_API_KEY"),
+        (SecretName("api-key", "openai"), "OPENAI_API_KEY or FLYTE_OPENAI_API_KEY"),
+        (SecretName("api_key", "team", "2"), "OPENAI_API_KEY, FLYTE_OPENAI_API_KEY or TEAM_2_API_KEY"),
+    ],
+)
+def test_variables_are_told_once_and_only_if_a_shell_takes_them(local_run, secret, expected):
+    """`export OPENAI_API-KEY=...` is an error in any shell."""
+    assert sentence_of(secret).endswith(f"variables {expected}.")

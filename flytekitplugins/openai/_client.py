@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 from flytekit import lazy_module
 
 from ._credentials import APIKey
-from .exceptions import OpenAIPluginError, RefusedError, UnavailableError
+from .exceptions import InvalidInputError, OpenAIPluginError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     import openai
@@ -48,6 +49,19 @@ class Account:
     api_key: APIKey
     organization: str | None = None
     project: str | None = None
+
+    @classmethod
+    def of(cls, api_key: APIKey, *, organization: str | None, project: str | None) -> Account:
+        """The account that a task names; an empty name is none, and white space around it is nobody's.
+
+        Raises:
+            InvalidInputError: A name cannot be sent, because it has other characters than a header may have.
+        """
+        names = {"organization": (organization or "").strip(), "project": (project or "").strip()}
+        for what, name in names.items():
+            if not name.isascii() or not name.isprintable():
+                raise InvalidInputError(f"{name!r} cannot be the name of an OpenAI {what}; look for a typing error.")
+        return cls(api_key, names["organization"] or None, names["project"] or None)
 
 
 @dataclass
@@ -144,7 +158,7 @@ def explained(account: Account, doing: str) -> Iterator[None]:
     except openai.OpenAIError as error:
         # From None: a person who reads the sentence is not helped by a hundred lines of the SDK's inside.
         raise _explanation(error, account, doing) from None
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         # A JSON document that breaks off, which the SDK lets through as it is.
         raise UnavailableError(f"Could not {doing}: the answer could not be read ({error}).") from None
 
@@ -154,7 +168,7 @@ def _explanation(error: openai.OpenAIError, account: Account, doing: str) -> Ope
         return UnavailableError(f"Could not {doing}: OpenAI did not answer in time.")
     if isinstance(error, openai.APIConnectionError):
         cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
-        return UnavailableError(f"Could not {doing}: no connection to {_base_url()}{cause}.")
+        return UnavailableError(f"Could not {doing}: no connection to {_shown_url()}{cause}.")
     if not isinstance(error, openai.APIStatusError):
         return UnavailableError(f"Could not {doing}: the answer could not be read ({type(error).__name__}).")
     if error.status_code in (401, 403):
@@ -177,7 +191,7 @@ def _server_words(error: openai.APIStatusError, account: Account) -> str:
     message = error.body.get("message") if isinstance(error.body, dict) else None
     if not isinstance(message, str) or not message:
         return ""
-    return f": {message.replace(account.api_key.value, '***')}"
+    return f": {message.rstrip('. ').replace(account.api_key.value, '***')}"
 
 
 def _scope(account: Account) -> str:
@@ -188,6 +202,12 @@ def _scope(account: Account) -> str:
 def _base_url() -> str:
     """From the operator's environment alone: a task that could set it could have the operator's key sent anywhere."""
     return os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
+
+
+def _shown_url() -> str:
+    """The base URL without the user and password that it may hold."""
+    parts = urlsplit(_base_url())
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _set_account(client: openai.AsyncOpenAI | openai.OpenAI, account: Account) -> None:

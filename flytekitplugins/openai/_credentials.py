@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import flytekit
-from flytekit import Secret
 
 from ._flyte import is_local_run
 from .exceptions import MissingAPIKeyError
@@ -34,11 +33,6 @@ class SecretName:
         if not custom:
             return None
         return cls(key=custom.get("key"), group=custom.get("group"), group_version=custom.get("group_version"))
-
-    @classmethod
-    def from_secret(cls, secret: Secret) -> SecretName:
-        """The name of a secret that a user asked for."""
-        return cls(key=secret.key, group=secret.group, group_version=secret.group_version)
 
     @property
     def variable(self) -> str:
@@ -102,12 +96,9 @@ def _checked(key: APIKey) -> APIKey:
 
 def _how_to_give_one(names: list[SecretName]) -> str:
     if is_local_run():
-        variables = [_SDK_VARIABLE, *dict.fromkeys(name.variable for name in reversed(names))]
-        meaning = ", the secret that the task names" if len(names) > 1 else ""
-        return (
-            f"No OpenAI API key was found: set one of the environment variables "
-            f"{', '.join(variables[:-1])} or {variables[-1]}{meaning}."
-        )
+        named = [name.variable for name in reversed(names) if name.variable.isidentifier()]
+        variables = list(dict.fromkeys([_SDK_VARIABLE, *named]))
+        return f"No OpenAI API key was found: set one of the environment variables {_either(variables)}."
     name = names[0]
     path = "/".join(part.lower() for part in (name.group, name.group_version, name.key) if part)
     where = "the connector service" if name.key == OPENAI_API_KEY else "the container of this task"
@@ -115,3 +106,7 @@ def _how_to_give_one(names: list[SecretName]) -> str:
         f"No OpenAI API key was found: secret {name} is not in {where}, "
         f"neither as the environment variable _FSEC_{name.variable} nor as the file /etc/secrets/{path}."
     )
+
+
+def _either(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]

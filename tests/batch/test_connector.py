@@ -202,7 +202,7 @@ async def test_get_of_an_unknown_batch_says_which(connector, emulator):
     with pytest.raises(RefusedError) as raised:
         await connector.get(BatchEndpointMetadata(None, "batch_nowhere"))
     assert str(raised.value) == (
-        "Could not look up batch 'batch_nowhere': OpenAI refused (404: No batch found with id 'batch_nowhere'.)."
+        "Could not look up batch 'batch_nowhere': OpenAI refused (404: No batch found with id 'batch_nowhere')."
     )
 
 
@@ -212,6 +212,37 @@ async def test_get_does_not_take_anything_for_a_batch(connector, emulator, body)
     emulator.order(CallFault(body=body))
     with pytest.raises(UnavailableError):
         await connector.get(BatchEndpointMetadata(None, "batch_1"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"created_at": "2023-11-14T22:13:20Z"},
+        {"errors": []},
+        {"errors": "out of luck"},
+        {"output_file_id": 7},
+        {"request_counts": None},
+        {"status": "Completed"},
+    ],
+)
+async def test_get_reads_what_compatible_servers_answer(connector, emulator, fields):
+    """They leave out and retype what the SDK takes for given, and it warns of that."""
+    answer = {"id": "batch_1", "status": "completed", "request_counts": {"total": 1, "completed": 1, "failed": 0}}
+    emulator.order(CallFault(body=json.dumps(answer | fields)))
+    assert (await connector.get(BatchEndpointMetadata(None, "batch_1"))).phase == TaskExecution.SUCCEEDED
+
+
+async def test_create_refuses_a_name_that_no_header_can_carry(connector):
+    """The SDK would take it for a broken connection, and Flyte would try again."""
+    with pytest.raises(InvalidInputError) as raised:
+        await connector.create(make_template(openai_organization="org é"), make_inputs("file-1"))
+    assert str(raised.value) == "'org é' cannot be the name of an OpenAI organization; look for a typing error."
+
+
+async def test_create_strips_the_names_of_the_account(connector, emulator):
+    """They are copied from web pages, with what stands around them."""
+    await submit(connector, emulator, openai_organization=" org-1\n")
+    assert emulator.calls[-1].headers["openai-organization"] == "org-1"
 
 
 async def test_every_verb_ends_before_flyte_cancels_it(connector, emulator, monkeypatch):

@@ -3,7 +3,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from flytekit import Secret
+from flytekit import ImageSpec, Resources, Secret
+from flytekit.configuration import ImageConfig, SerializationSettings
 from flytekit.models.security import Secret as SecretModel
 from flytekit.types.file import JSONLFile
 
@@ -143,6 +144,28 @@ def test_task_asks_for_700_mebibytes_by_default(kind):
     assert serialize(make_task(kind)).container.resources.requests[0].value == "700Mi"
 
 
+@pytest.mark.parametrize("kind", TASKS)
+def test_limits_of_the_user_are_not_below_the_default_request(kind):
+    """Kubernetes refuses such a pod."""
+    resources = serialize(make_task(kind, limits=Resources(mem="500Mi"))).container.resources
+    assert (resources.requests, resources.limits[0].value) == ([], "500Mi")
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_task_without_an_image_says_how_to_give_one(kind):
+    """Settings made by hand may have no default image."""
+    settings = SerializationSettings(image_config=ImageConfig())
+    with pytest.raises(ValueError, match="No image is known for task 'files': register with --image, or pass con"):
+        make_task(kind).get_image(settings)
+
+
+@pytest.mark.parametrize("image", ["{{.image.other.fqn}}:1", ImageSpec(name="built", registry="registry.example")])
+def test_local_run_needs_no_image(team, tmp_path, image):
+    """None is looked up in settings that a local run does not have, and none is built."""
+    task = make_task(UploadJSONLFileTask, container_image=image)
+    assert task(jsonl_in=write(tmp_path / "requests.jsonl")).startswith("file-")
+
+
 def test_default_images_are_those_of_the_published_package():
     """Whoever names them gets what they always got."""
     image = OpenAIFileDefaultImages.find_image_for(flytekit_version="v1.16.3")
@@ -204,14 +227,46 @@ def test_upload_that_is_refused_for_now_is_tried_again(team, tmp_path, monkeypat
         assert client.files.retrieve(file_id).bytes == len(make_jsonl(make_requests(3)))
 
 
+@pytest.mark.parametrize("body", ["null", "[]", "{}", '{"id": ""}', '"text"'])
+def test_upload_does_not_take_anything_for_a_file(team, tmp_path, body):
+    """A batch of no file would fail a day later."""
+    team.order(CallFault(method="POST", path="/v1/files", body=body))
+    with pytest.raises(UnavailableError, match="the answer was not a file"):
+        make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "requests.jsonl"))
+
+
 # Download
+
+
+def test_download_acts_for_the_account_of_the_task(team):
+    """As the upload does."""
+    batch = run_batch(team)
+    with make_client(team, project="proj-1") as client:
+        assert client.files.list().data == []
+    with pytest.raises(RefusedError, match="Could not download"):
+        make_task(DownloadJSONFilesTask, project="proj-1")(batch_endpoint_result=batch)
+    assert {call.headers.get("openai-project") for call in team.calls[-2:]} == {"proj-1"}
+
+
+def test_download_leaves_out_an_empty_file(team):
+    """Azure makes one when nothing failed."""
+    team.order(CallFault(path="*/file-empty/content", body=""), CallFault(path="*/file-empty", status=404))
+    assert download({"id": "batch_1", "error_file_id": "file-empty"}) == BatchResult()
+
+
+@pytest.mark.parametrize("body", ["null", "[]", "{", '"text"', '{"bytes": "700"}', '{"bytes": true}', '{"bytes": 0}'])
+def test_download_goes_by_the_reply_where_the_files_api_tells_no_size(team, body):
+    """Servers differ in what they know of a file."""
+    batch = run_batch(team)
+    team.order(CallFault(path=f"/v1/files/{batch['output_file_id']}", body=body))
+    assert len(lines_of(download(batch).output_file)) == 3
 
 
 def test_download_writes_into_the_working_directory_of_the_task(team):
     """Flyte's sandbox, and not wherever the process happens to be."""
     result = download(run_batch(team))
     assert Path(result.output_file).name == "output_file.jsonl"
-    assert Path.cwd() not in Path(result.output_file).parents
+    assert Path.cwd() not in Path(result.output_file).resolve().parents
 
 
 def test_download_fetches_both_files(team):
@@ -281,8 +336,10 @@ def test_download_survives_what_passes(team, fault):
 def test_download_of_a_server_that_stays_away_may_be_tried_again(team):
     """Flyte counts it against the task's retries."""
     batch = run_batch(team, CallFault(path="*/content", status=502, times=None))
+    team.calls.clear()
     with pytest.raises(UnavailableError):
         download(batch)
+    assert len(team.calls) == 1 + files.ATTEMPTS
 
 
 def test_download_of_a_file_that_is_gone_is_final(team):

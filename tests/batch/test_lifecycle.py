@@ -88,6 +88,17 @@ def test_result_files_are_waited_for_two_minutes():
     assert outcome_of(batch) is Outcome.SUCCEEDED
 
 
+@pytest.mark.parametrize("ended", [NOW * 1000, NOW + 86_400])
+def test_clock_that_is_wrong_does_not_make_anyone_wait(ended):
+    """A server may give milliseconds, or be ahead by a day."""
+    assert outcome_of(make_batch("completed", total=2, completed=2, completed_at=ended)) is Outcome.SUCCEEDED
+
+
+def test_counts_that_are_not_there_are_not_said():
+    """Some servers count nothing."""
+    assert message_of(make_batch("cancelled")) == "batch 'batch_1' was cancelled: requests not counted"
+
+
 def test_progress_says_how_many_requests_are_done():
     """Done are those that ran, well or not."""
     batch = make_batch("in_progress", total=1000, completed=338, failed=2)

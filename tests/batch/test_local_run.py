@@ -118,6 +118,15 @@ def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
     assert batch.status == "cancelled"
 
 
+def test_interrupt_after_the_end_cancels_nothing(openai_emulator, capsys):
+    """flytekit asks every batch of the run to stop, those that are over too."""
+    task = BatchEndpointTask(name="batch", config={})
+    task(input_file_id=upload(openai_emulator, make_requests(1)))
+    task.connector_signal_handler(task.resource_meta, signal.SIGINT, None)
+    assert "interrupted" not in capsys.readouterr().err
+    assert not [call for call in openai_emulator.calls if call.path.endswith("/cancel")]
+
+
 def test_progress_is_printed_where_there_is_no_terminal(openai_emulator, capsys):
     """A log of a run says what happened."""
     openai_emulator.order(RequestFault(custom_id="r-1", status=400, code="bad"))

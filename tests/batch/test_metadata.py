@@ -1,6 +1,8 @@
 import json
 import os
 import pickle
+import resource
+import struct
 
 import cloudpickle
 import pytest
@@ -108,13 +110,21 @@ def test_any_bytes_are_metadata_or_refused(data):
         b"[]",
         b"{}",
         b'{"batch_id": 5, "openai_org": null}',
+        b'{"batch_id": "", "openai_org": null}',
+        b'{"batch_id": "../files", "openai_org": null}',
+        b'{"batch_id": "batch_1/cancel", "openai_org": null}',
+        b'{"batch_id": "batch_1", "openai_org": null, "openai_project": 5}',
+        b'{"batch_id": "batch_1", "openai_org": null, "secret_arg": ["key"]}',
+        b'{"batch_id": "batch_1", "openai_org": null, "partial_results": "yes"}',
+        b'{"a":' * 3_000,
+        b'{"batch_id": "batch_1", "openai_org": "' + b"x" * 20_000 + b'"}',
         b'{"batch_id": "batch_1", "openai_org": 5}',
         b"\x80\x05.",
         b"\xff" * 10,
         pickle.dumps({"batch_id": "batch_1"}),
         pickle.dumps(BatchEndpointMetadata),
         pickled_by_the_published_package(batch_id=7),
-        pickled_by_the_published_package(padding="x" * 5000),
+        pickled_by_the_published_package(padding="x" * 20_000),
     ],
 )
 def test_bytes_that_are_not_metadata_are_refused_in_one_sentence(data):
@@ -122,3 +132,11 @@ def test_bytes_that_are_not_metadata_are_refused_in_one_sentence(data):
     with pytest.raises(InvalidMetadataError) as raised:
         BatchEndpointMetadata.decode(data)
     assert str(raised.value) == REFUSAL
+
+
+def test_pickle_cannot_make_the_service_run_out_of_memory():
+    """Ten bytes that name a place in the unpickler's memo would take 900 MB, and the pod has 300."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvalidMetadataError):
+        BatchEndpointMetadata.decode(b"\x80\x05K\x01r" + struct.pack("<I", 60_000_000) + b".")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000

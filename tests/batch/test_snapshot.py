@@ -15,7 +15,7 @@ def test_status_is_compared_without_case(status):
 
 def test_canceled_is_cancelled():
     """Some compatible servers spell the status with one l."""
-    assert canonical_status("canceled") == "cancelled"
+    assert (canonical_status("canceled"), canonical_status("canceling")) == ("cancelled", "cancelling")
 
 
 @pytest.mark.parametrize("absent", [{}, {"output_file_id": None}, {"output_file_id": ""}])
@@ -69,6 +69,12 @@ def test_time_without_a_zone_is_utc(monkeypatch):
 def test_errors_are_a_list_object_a_list_or_one_error(errors):
     """Servers differ in how they wrap a batch's errors."""
     assert BatchSnapshot.from_dict({"errors": errors}).errors == (BatchError("bad", "no", 3),)
+
+
+def test_code_and_line_may_be_of_another_type():
+    """A number is as good a code as a text."""
+    errors = {"data": {"code": 400, "message": "no", "line": "7"}}
+    assert BatchSnapshot.from_dict({"errors": errors}).errors == (BatchError("400", "no", 7),)
 
 
 @pytest.mark.parametrize("errors", [None, [], {}, {"data": None}, ""])

@@ -42,6 +42,18 @@ def test_function_that_takes_anything_gets_everything_by_name():
     assert creation_arguments({"priority": "low"}, lambda **arguments: arguments) == {**DEFAULTS, "priority": "low"}
 
 
+def test_function_whose_parameters_cannot_be_told_gets_everything_by_name():
+    """On Python 3.10 a mocked method has no signature."""
+
+    class Unsigned:
+        __signature__ = "none"
+
+        def __call__(self, **arguments):
+            return arguments
+
+    assert creation_arguments({"priority": "low"}, Unsigned()) == {**DEFAULTS, "priority": "low"}
+
+
 def test_config_is_left_as_it_is():
     """It belongs to the task's template."""
     config = {"metadata": {"seconds": 3600.0}}

@@ -70,6 +70,12 @@ def test_every_task_knows_organization_and_project():
     assert {(c["openai_organization"], c["openai_project"]) for c in customs} == {("org-1", "proj-1")}
 
 
+def test_config_is_that_of_the_batch_step():
+    """Endpoint and metadata of the batch are the user's."""
+    _, templates = compile_workflow(config={"metadata": {"a": "b"}})
+    assert templates["openai-batch-gpt-41"].custom["config"] == {"metadata": {"a": "b"}}
+
+
 def test_container_image_is_that_of_both_file_steps():
     """The batch step has no container."""
     _, templates = compile_workflow(container_image="registry.example/mine:2")

@@ -10,6 +10,7 @@ from flyteidl.admin.agent_pb2 import CreateTaskRequest, DeleteTaskRequest, GetTa
 from flyteidl.service.agent_pb2_grpc import AgentMetadataServiceStub, AsyncAgentServiceStub
 
 from flytekitplugins.openai.emulator import Emulator
+from tests.conftest import is_ours
 
 TASK_TYPE = "openai-batch"
 # As FlytePropeller calls.
@@ -65,7 +66,8 @@ def service_and_emulator(tmp_path_factory):
     log = tmp_path_factory.mktemp("service") / "log"
     with Emulator() as emulator, log.open("wb") as output:
         secrets = {"_FSEC_FLYTE_OPENAI_API_KEY": "sk-operator", "OPENAI_BASE_URL": emulator.base_url}
-        service = ConnectorService({**os.environ, **secrets}, output)
+        inherited = {name: value for name, value in os.environ.items() if not is_ours(name)}
+        service = ConnectorService({**inherited, **secrets}, output)
         yield service, emulator
         service.stop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -38,6 +39,8 @@ __all__ = ["OPENAI_API_KEY", "BatchEndpointConnector", "BatchEndpointMetadata", 
 
 # Flyte cancels a call after 10 s; a verb that ends by itself before that can still say why.
 BUDGET_SECONDS = 8.0
+# Ours are a few hundred bytes long.
+MAX_METADATA_BYTES = 16_384
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,6 +94,7 @@ class BatchEndpointMetadata(ResourceMeta):
         return json.dumps(kept, separators=(",", ":")).encode()
 
     @classmethod
+    @said_plainly()
     def decode(cls, data: bytes) -> BatchEndpointMetadata:
         """Read what `encode` wrote, or the cloudpickle that the published package wrote for a batch still running.
 
@@ -98,19 +102,33 @@ class BatchEndpointMetadata(ResourceMeta):
             InvalidMetadataError: The bytes are neither. Nothing in them is ever executed.
         """
         try:
+            if len(data) > MAX_METADATA_BYTES:
+                raise ValueError(f"{len(data)} bytes are too many")  # noqa: TRY301 (one refusal for all that is wrong)
             if data.startswith(b"{"):
                 given = json.loads(data)
             else:
                 given = read_pickled_fields(data, module=cls.__module__, name=cls.__name__)
             known = {name: given[name] for name in (f.name for f in fields(cls)) if name in given}
             metadata = cls(**known)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidMetadataError(_NOT_METADATA) from error
-        if not isinstance(metadata.batch_id, str) or not isinstance(metadata.openai_org, (str, type(None))):
+        if not metadata._is_sound():
             raise InvalidMetadataError(_NOT_METADATA)
         return metadata
 
+    def _is_sound(self) -> bool:
+        names = (self.openai_org, self.openai_project)
+        return (
+            all(isinstance(name, (str, type(None))) for name in names)
+            and isinstance(self.partial_results, bool)
+            and isinstance(self.secret_arg, (dict, type(None)))
+            # The id becomes part of a path that the operator's key is sent to.
+            and isinstance(self.batch_id, str)
+            and _BATCH_ID.fullmatch(self.batch_id) is not None
+        )
 
+
+_BATCH_ID = re.compile(r"[\w-][\w.:-]*", re.ASCII)
 _NOT_METADATA = (
     "These bytes are not the metadata of an OpenAI batch task; they were neither written by this connector "
     "nor by the published flytekitplugins-openai."
@@ -164,12 +182,12 @@ class BatchEndpointConnector(AsyncConnectorBase):
         # A POST that is sent again after a lost reply makes, and bills, a second batch: no retries.
         batches = async_client(account).with_options(max_retries=0).batches
         arguments = creation_arguments(custom.get("config") or {}, batches.create)
-        batch = await _ask(
-            lambda: batches.create(**arguments, input_file_id=input_file_id),
-            account,
-            f"create a batch from file {input_file_id!r}",
-        )
-        return replace(metadata, batch_id=batch.id)
+        doing = f"create a batch from file {input_file_id!r}"
+        answer = await _within_budget(lambda: batches.create(**arguments, input_file_id=input_file_id), account, doing)
+        batch_id = getattr(answer, "id", None)
+        if not isinstance(batch_id, str) or not batch_id:
+            raise UnavailableError(f"Could not {doing}: the answer was not a batch.")
+        return replace(metadata, batch_id=batch_id)
 
     @_verb
     async def get(  # type: ignore[override]  # the same
@@ -218,7 +236,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
 
 def _account(metadata: BatchEndpointMetadata) -> Account:
     key = find_api_key(SecretName.from_custom(metadata.secret_arg), in_connector=True)
-    return Account(key, metadata.openai_org or None, metadata.openai_project or None)
+    return Account.of(key, organization=metadata.openai_org, project=metadata.openai_project)
 
 
 def _input_file_id(inputs: LiteralMap | None) -> str:
@@ -239,8 +257,8 @@ async def _within_budget(call: Callable[[], Awaitable[T]], account: Account, doi
 
 async def _ask(call: Callable[[], Awaitable[openai.types.Batch]], account: Account, doing: str) -> BatchSnapshot:
     answer = await _within_budget(call, account, doing)
-    # The SDK hands on whatever a server said: a text, a list, null.
-    batch = BatchSnapshot.from_dict(getattr(answer, "to_dict", dict)())
+    # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not OpenAI's.
+    batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
     if not batch.id:
         raise UnavailableError(f"Could not {doing}: the answer was not a batch.")
     return batch

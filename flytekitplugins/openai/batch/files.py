@@ -21,10 +21,13 @@ else:
 
 __all__ = ["download_file", "upload_file"]
 
-ATTEMPTS = 5
-FIRST_PAUSE_SECONDS = 0.5
+ATTEMPTS = 6
+FIRST_PAUSE_SECONDS = 1.0
+# A download that sends nothing for so long has broken off.
+SILENCE_SECONDS = 60.0
 CHUNK_BYTES = 1 << 20
 SIZE_RETRIES = 2
+SIZE_SECONDS = 10.0
 
 
 def upload_file(path: Path, account: Account) -> str:
@@ -43,7 +46,10 @@ def upload_file(path: Path, account: Account) -> str:
     doing = f"upload the requests in {path.name!r}"
     # An open handle is streamed; the SDK would read a Path into memory, three times over.
     with sync_client(account) as client, path.open("rb") as handle, explained(account, doing):
-        return client.files.create(file=(name, handle), purpose="batch").id
+        file_id = getattr(client.files.create(file=(name, handle), purpose="batch"), "id", None)
+        if not isinstance(file_id, str) or not file_id:
+            raise UnavailableError(f"Could not {doing}: the answer was not a file.")
+        return file_id
 
 
 def download_file(file_id: str, destination: str | os.PathLike[str], account: Account) -> None:
@@ -81,17 +87,21 @@ def download_file(file_id: str, destination: str | os.PathLike[str], account: Ac
 
 def _announced_size(client: openai.OpenAI, file_id: str) -> int | None:
     """What the Files API says of the file's length; `None` where that cannot be learnt, as on some servers."""
+    patient = client.with_options(max_retries=SIZE_RETRIES, timeout=SIZE_SECONDS)
     try:
-        # No batch leaves an empty file at OpenAI; servers that always say 0 mean that they do not know.
-        return client.with_options(max_retries=SIZE_RETRIES).files.retrieve(file_id).bytes or None
-    except openai.OpenAIError as error:
+        size = getattr(patient.files.retrieve(file_id), "bytes", None)
+    except (openai.OpenAIError, ValueError) as error:
         logger.debug(f"no size is known for file {file_id!r}: {type(error).__name__}")
         return None
+    # No batch leaves an empty file at OpenAI; servers that always say 0 mean that they do not know.
+    return size if type(size) is int and size > 0 else None
 
 
 def _fetch(client: openai.OpenAI, file_id: str, part: Path, size: int | None, account: Account) -> None:
     """Download into `part` and check that it is whole."""
     doing = f"download file {file_id!r}"
+    # Without the SDK's own retries, which know nothing of what is missing of a file.
+    client = client.with_options(max_retries=0, timeout=openai.Timeout(SILENCE_SECONDS))
     with explained(account, doing), client.files.with_streaming_response.content(file_id) as response:
         announced = str(response.headers.get("content-length") or "")
         with part.open("wb") as target:

@@ -78,10 +78,12 @@ def _failed(batch: BatchSnapshot) -> Verdict:
 def _files_are_late(batch: BatchSnapshot, now: float) -> bool:
     missing = (batch.completed and not batch.output_file_id) or (batch.failed and not batch.error_file_id)
     ended = batch.times.get("completed_at")
-    return bool(missing) and ended is not None and now < ended + LATE_FILES_SECONDS
+    return bool(missing) and ended is not None and abs(now - ended) < LATE_FILES_SECONDS
 
 
 def _counts(batch: BatchSnapshot) -> str:
+    if not batch.total:
+        return "requests not counted"
     failed = f", {batch.failed:,} failed" if batch.failed else ""
     return f"{batch.done:,} of {batch.total:,} requests done{failed}"
 

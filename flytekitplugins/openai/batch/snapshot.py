@@ -27,7 +27,7 @@ _FILE_IDS = ("input_file_id", "output_file_id", "error_file_id")
 def canonical_status(status: object) -> str:
     """A status as OpenAI spells it: Azure answers "Validating", others "COMPLETED" or "canceled"."""
     lowered = str(status or "").strip().lower()
-    return "cancelled" if lowered == "canceled" else lowered
+    return {"canceled": "cancelled", "canceling": "cancelling"}.get(lowered, lowered)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,9 @@ def _seconds(value: object) -> float | None:
 def _errors(value: object) -> tuple[BatchError, ...]:
     """The errors, given as OpenAI's list object, a bare list, one error, a text, or not at all."""
     if isinstance(value, Mapping):
-        value = value.get("data", [value])
+        value = value.get("data", value)
+    if isinstance(value, Mapping):
+        value = [value] if value else []
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)):
@@ -159,8 +161,11 @@ def _error(entry: object) -> BatchError:
     if not isinstance(entry, Mapping):
         return BatchError(code=None, message=str(entry))
     line = entry.get("line")
+    if isinstance(line, str) and line.isdecimal():
+        line = int(line)
+    code = entry.get("code")
     return BatchError(
-        code=_text(entry.get("code")),
+        code=str(code) if isinstance(code, int) else _text(code),
         message=_text(entry.get("message")),
         line=int(line) if _is_finite(line) else None,
         param=_text(entry.get("param")),

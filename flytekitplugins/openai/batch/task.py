@@ -98,6 +98,7 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
             ),
             **kwargs,
         )
+        self._ended: set[str] = set()
         self._custom: dict[str, Any] = {"openai_organization": openai_organization, "config": dict(config)}
         optional = {
             "openai_project": openai_project,
@@ -108,16 +109,19 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
 
     def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
         """What the connector is told."""
-        return self._custom
+        return dict(self._custom)
 
     # What flytekit does in a local run; see `local` for why ours does it otherwise.
 
     async def _get(self, resource_meta: Any) -> Resource:
-        return await watch(self.name, self._connector, resource_meta)
+        resource = await watch(self.name, self._connector, resource_meta)
+        self._ended.add(resource_meta.batch_id)
+        return resource
 
     def connector_signal_handler(self, resource_meta: Any, signum: int, frame: Any) -> None:  # noqa: ARG002
-        """Cancel the batch when the run is interrupted."""
-        cancel(self.name, self._connector, resource_meta)
+        """Cancel the batch when the run is interrupted; flytekit asks this of every batch the run ever made."""
+        if resource_meta.batch_id not in self._ended:
+            cancel(self.name, self._connector, resource_meta)
 
 
 class OpenAIFileDefaultImages(DefaultImages):
@@ -170,7 +174,9 @@ class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
             if file_id:
                 target = Path(directory, name).with_suffix(".jsonl")
                 download_file(file_id, target, account)
-                files[name] = JSONLFile(str(target))
+                # Azure makes an error file of no bytes when nothing failed.
+                if Path(target).stat().st_size:
+                    files[name] = JSONLFile(str(target))
         return BatchResult(**files)
 
 
@@ -188,7 +194,9 @@ class _FileTask(PythonCustomizedContainerTask[OpenAIFileConfig]):
         container_image: str | ImageSpec | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("requests", Resources(mem=FILE_TASK_MEMORY))
+        if not kwargs.get("limits"):
+            # A request above the user's own limit would be a pod that cannot start.
+            kwargs.setdefault("requests", Resources(mem=FILE_TASK_MEMORY))
         kwargs["secret_requests"] = [task_config.secret, *(kwargs.get("secret_requests") or [])]
         super().__init__(
             name=name,
@@ -204,6 +212,10 @@ class _FileTask(PythonCustomizedContainerTask[OpenAIFileConfig]):
         """The image's name; a local run needs none, so none is looked up or built for it."""
         if settings is self.SERIALIZE_SETTINGS:
             return "placeholder"
+        if not self.container_image and settings.image_config.default_image is None:
+            raise ValueError(
+                f"No image is known for task {self.name!r}: register with --image, or pass container_image."
+            )
         return str(super().get_image(settings))
 
     def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
@@ -255,4 +267,4 @@ def _secret_argument(secret: Secret) -> dict[str, Any]:
 def _account(template: TaskTemplate) -> Account:
     custom = template.custom
     key = find_api_key(SecretName.from_custom(custom["secret_arg"]))
-    return Account(key, custom.get("openai_organization") or None, custom.get("openai_project") or None)
+    return Account.of(key, organization=custom.get("openai_organization"), project=custom.get("openai_project"))

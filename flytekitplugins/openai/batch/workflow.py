@@ -49,7 +49,8 @@ def create_batch(  # noqa: PLR0917 (the published signature)
         openai_project: The project to run in; the key's own by default.
         container_image: Image of the file steps; it must have this package. By default the one the workflow is
             registered with.
-        retries: How often each of the three steps is tried again when it fails for a reason that may pass.
+        retries: How often each of the three steps is tried again when it fails for a reason that may pass. Flyte counts
+            every failure to create the batch, too.
         timeout: How long the batch step may take, as a duration or in seconds. A batch may take 24 hours, and Flyte
             counts its own queueing in; less than 26 hours is not advisable.
     """

@@ -37,9 +37,7 @@ def main() -> int:
             RequestFault(status=429, code="rate_limit_exceeded", message="Rate limit reached", times=2, skip=99)
         )
         command = ["pyflyte", "run", os.path.relpath(EXAMPLE), "triage_tickets"]
-        print(
-            f"An emulator is OpenAI here, at {emulator.base_url}: it needs no key, and nothing leaves this machine."
-        )
+        print(f"An emulator is OpenAI here, at {emulator.base_url}: it needs no key, and nothing leaves this machine.")
         print(f"\n$ {' '.join(command)}", flush=True)
         pyflyte = Path(sys.executable).with_name("pyflyte")
         environment = {**os.environ, **emulator.environment}

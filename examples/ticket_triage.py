@@ -26,7 +26,7 @@ INSTRUCTIONS = (
     '"team" is one of delivery, billing, returns, quality, account, sales; "urgency" is low, normal or high.'
 )
 
-triage = create_batch(name="ticket-triage", secret=Secret(group="openai", key="api-key"))
+triage = create_batch(name="ticket-triage", secret=Secret(group="openai", key="api_key"))
 
 
 def read_tickets(tickets: FlyteFile) -> Iterator[dict[str, str]]:

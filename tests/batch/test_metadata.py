@@ -78,6 +78,12 @@ class Touch:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.parametrize("batch_id", ["batch_1", "bGl0ZWxsbQ==", "4b1c-77", "projects:7.batch+1"])
+def test_id_of_any_server_survives_a_round_trip(batch_id):
+    """A batch whose metadata cannot be read again would be lost."""
+    assert BatchEndpointMetadata.decode(BatchEndpointMetadata(None, batch_id).encode()).batch_id == batch_id
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_hostile_pickle_is_refused_and_not_run(tmp_path, protocol, wrapped):
@@ -113,6 +119,9 @@ def test_any_bytes_are_metadata_or_refused(data):
         b'{"batch_id": "", "openai_org": null}',
         b'{"batch_id": "../files", "openai_org": null}',
         b'{"batch_id": "batch_1/cancel", "openai_org": null}',
+        b'{"batch_id": "..", "openai_org": null}',
+        b'{"batch_id": "batch_1?a=b", "openai_org": null}',
+        b'{"batch_id": "batch_1\\n", "openai_org": null}',
         b'{"batch_id": "batch_1", "openai_org": null, "openai_project": 5}',
         b'{"batch_id": "batch_1", "openai_org": null, "secret_arg": ["key"]}',
         b'{"batch_id": "batch_1", "openai_org": null, "partial_results": "yes"}',

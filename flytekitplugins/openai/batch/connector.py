@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar
 
 from flyteidl.core.execution_pb2 import TaskExecution, TaskLog
 from flytekit import FlyteContextManager, lazy_module
@@ -122,13 +122,17 @@ class BatchEndpointMetadata(ResourceMeta):
             all(isinstance(name, (str, type(None))) for name in names)
             and isinstance(self.partial_results, bool)
             and isinstance(self.secret_arg, (dict, type(None)))
-            # The id becomes part of a path that the operator's key is sent to.
-            and isinstance(self.batch_id, str)
-            and _BATCH_ID.fullmatch(self.batch_id) is not None
+            and _is_batch_id(self.batch_id)
         )
 
 
-_BATCH_ID = re.compile(r"[\w-][\w.:-]*", re.ASCII)
+def _is_batch_id(value: object) -> TypeGuard[str]:
+    """Whether a value can be a batch's id: it becomes part of a path that the operator's key is sent to."""
+    return isinstance(value, str) and _BATCH_ID.fullmatch(value) is not None
+
+
+# Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
+_BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
 _NOT_METADATA = (
     "These bytes are not the metadata of an OpenAI batch task; they were neither written by this connector "
     "nor by the published flytekitplugins-openai."
@@ -185,7 +189,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         doing = f"create a batch from file {input_file_id!r}"
         answer = await _within_budget(lambda: batches.create(**arguments, input_file_id=input_file_id), account, doing)
         batch_id = getattr(answer, "id", None)
-        if not isinstance(batch_id, str) or not batch_id:
+        if not _is_batch_id(batch_id):
             raise UnavailableError(f"Could not {doing}: the answer was not a batch.")
         return replace(metadata, batch_id=batch_id)
 

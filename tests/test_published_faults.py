@@ -1,6 +1,6 @@
 """Faults of the published package, 1.16.31, that this one does not have. Each test fails there.
 
-They use the public interface alone, so that they can be run on either package.
+They use the public interface alone: what they ask of this package can be asked of that one.
 """
 
 import copy

@@ -191,6 +191,20 @@ def test_delayed_creation_did_not_happen_in_time(emulator, client):
     assert client.batches.list().data == []
 
 
+def test_delayed_creation_happens_even_when_nobody_waits(emulator, client):
+    """A server that is slow has read the request all the same, and may make a batch that its client gave up."""
+    file = upload(client)
+    emulator.order(CallFault(method="POST", path="/v1/batches", delay=0.2))
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=0.05).batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+    ends_at = time.monotonic() + 10
+    while not client.batches.list().data and time.monotonic() < ends_at:
+        time.sleep(0.01)
+    assert len(client.batches.list().data) == 1
+
+
 def test_delay_after_work_holds_the_reply_up(emulator, client):
     """A delay after the work lets a client time out on a batch that it does have."""
     file = upload(client)

@@ -114,6 +114,8 @@ class Gateway:
         lost = fault.drop or (fault.after_work and not replaced and fault.truncate is None)
         if fault.after_work and (lost or replaced):
             await self._app(scope, receive, _nowhere)
+        elif fault.delay:
+            receive = await _received(receive)
         await asyncio.sleep(fault.delay)
         if (lost or replaced) and not fault.after_work:
             # To its end, so that a client is not cut off while it still sends.
@@ -165,6 +167,18 @@ def _describe(scope: Scope) -> Call:
         connection=f"{host}:{port}",
         key=bearer.partition(" ")[2] or azure_key,
     )
+
+
+async def _received(receive: Receive) -> Receive:
+    """Read a request to its end, to be read from there: a slow server does its work even when its client has gone."""
+    messages = [await receive()]
+    while messages[-1].get("more_body", False):
+        messages.append(await receive())
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return again
 
 
 async def _drain(receive: Receive) -> None:

@@ -63,7 +63,12 @@ def make_inputs(input_file_id):
 def upload(emulator, requests, *, name="requests.jsonl"):
     """The id of a file that holds `requests`."""
     with make_client(emulator) as client:
-        return client.files.create(file=(name, make_jsonl(requests)), purpose="batch").id
+        return upload_with(client, requests, name=name)
+
+
+def upload_with(client, requests, *, name="requests.jsonl"):
+    """The same, with a client that is there already."""
+    return client.files.create(file=(name, make_jsonl(requests)), purpose="batch").id
 
 
 def make_client(emulator, **arguments):

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from types import SimpleNamespace
 
 import openai
 import pytest
@@ -247,6 +248,20 @@ def test_page_in_place_of_an_error_is_left_out(emulator):
     assert str(error) == "Could not look up batch 'batch_1': OpenAI is not able to answer now (502)."
 
 
+@pytest.mark.parametrize(("header", "seconds"), [("30", 30.0), ("1.5", 1.5), ("soon", None), ("", None)])
+def test_answer_tells_when_to_ask_again(emulator, header, seconds):
+    """OpenAI says so in seconds."""
+    error = retrieve(emulator, CallFault(status=429, code="rate_limit_exceeded", headers={"Retry-After": header}))
+    assert (error.answer.status, error.answer.code) == (429, "rate_limit_exceeded")
+    assert error.answer.retry_after == seconds
+
+
+def test_full_queue_may_pass_even_as_a_400(emulator):
+    """Azure refuses at once what OpenAI lets fail in validation."""
+    error = retrieve(emulator, CallFault(status=400, code="token_limit_exceeded"))
+    assert isinstance(error, UnavailableError)
+
+
 def test_every_status_error_of_the_sdk_is_explained(emulator):
     """A new class of errors in the SDK has a status, and so a meaning."""
     for kind in openai.APIStatusError.__subclasses__():
@@ -258,4 +273,5 @@ def test_every_status_error_of_the_sdk_is_explained(emulator):
 def make_status_error(kind, status):
     error = kind.__new__(kind)
     error.status_code, error.code, error.body = status, None, None
+    error.response = SimpleNamespace(headers={})
     return error

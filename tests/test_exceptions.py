@@ -3,13 +3,21 @@ from flytekit.exceptions.user import FlyteRecoverableException, FlyteUserRuntime
 
 from flytekitplugins.openai import exceptions
 
-FINAL = ["InvalidInputError", "InvalidMetadataError", "MissingAPIKeyError", "OpenAIPluginError", "RefusedError"]
+FINAL = [
+    "InvalidInputError",
+    "InvalidMetadataError",
+    "MissingAPIKeyError",
+    "OpenAIPluginError",
+    "RefusedBatchError",
+    "RefusedError",
+]
 PASSING = ["IncompleteFileError", "PassingError", "UnavailableError"]
 
 
 def test_every_error_is_final_or_passing():
     """A new error has to be given a place in the retry policy."""
-    assert sorted(FINAL + PASSING) == exceptions.__all__
+    errors = {name for name in exceptions.__all__ if name.endswith("Error")}
+    assert {*FINAL, *PASSING} == errors
 
 
 @pytest.mark.parametrize("name", FINAL)
@@ -28,10 +36,16 @@ def test_passing_error_is_tried_again(name):
     assert isinstance(error.value, FlyteRecoverableException)
 
 
-@pytest.mark.parametrize("name", exceptions.__all__)
+@pytest.mark.parametrize("name", [*FINAL, *PASSING])
 def test_text_of_an_error_is_its_sentence(name):
     """Nothing is put before or after it."""
     assert str(getattr(exceptions, name)("One sentence.")) == "One sentence."
+
+
+def test_error_knows_what_openai_answered():
+    """What is done about it depends on the answer, and a metric's label tells it."""
+    error = exceptions.UnavailableError("Later.", answer=exceptions.Answer(429, "rate_limit_exceeded", 30.0))
+    assert (error.answer.status, error.answer.retry_after, error.reason) == (429, 30.0, "429")
 
 
 def test_code_of_an_error_is_its_own():

@@ -27,7 +27,7 @@ DEFINED_IN = {
     ],
     "batch.workflow": ["create_batch"],
 }
-PURE = ["legacy", "lifecycle", "snapshot", "submission"]
+PURE = ["encoding", "history", "key", "ledger", "legacy", "lifecycle", "memory", "patience", "snapshot", "submission"]
 MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "flytekitplugins.openai.")]
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from flytekit import lazy_module
 
 from ._credentials import APIKey
-from .exceptions import InvalidInputError, OpenAIPluginError, RefusedError, UnavailableError
+from .exceptions import Answer, InvalidInputError, OpenAIPluginError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     import openai
@@ -30,16 +30,21 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 KEEP_ALIVE_SECONDS = 60.0
 MAX_CONNECTIONS = 100
 MAX_CLIENTS = 64
-# Flyte cancels a call to the connector after 10 s, so none of ours may take longer than this, its retries included.
+# Flyte cancels a call to the connector after 10 s, in which ours may have to ask OpenAI more than once.
 CALL_SECONDS = 3.5
 CALL_CONNECT_SECONDS = 2.0
-CALL_RETRIES = 1
+# None by the SDK: what fails is tried again with the next poll, or after a second look. The SDK would wait as long as a
+# Retry-After says, up to two minutes, and be cut short before it could tell what the answer was.
+CALL_RETRIES = 0
 # In a container nobody waits: 200 MB may take their time.
 TRANSFER_SECONDS = 600.0
 TRANSFER_CONNECT_SECONDS = 10.0
 TRANSFER_RETRIES = 5
 # OpenAI's statuses for what may pass. https://platform.openai.com/docs/guides/error-codes
 PASSING_STATUSES = frozenset({408, 409, 429})
+# Azure refuses a batch with it at once, where OpenAI lets it fail in validation.
+# https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch
+QUOTA_CODE = "token_limit_exceeded"
 
 
 @dataclass(frozen=True)
@@ -160,27 +165,46 @@ def explained(account: Account, doing: str) -> Iterator[None]:
         raise _explanation(error, account, doing) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         # A JSON document that breaks off, which the SDK lets through as it is.
-        raise UnavailableError(f"Could not {doing}: the answer could not be read ({error}).") from None
+        raise UnavailableError(
+            f"Could not {doing}: the answer could not be read ({error}).", reason="unreadable"
+        ) from None
 
 
 def _explanation(error: openai.OpenAIError, account: Account, doing: str) -> OpenAIPluginError:
+    if isinstance(error, openai.APIStatusError):
+        return _refusal(error, account, doing)
     if isinstance(error, openai.APITimeoutError):
-        return UnavailableError(f"Could not {doing}: OpenAI did not answer in time.")
+        return UnavailableError(f"Could not {doing}: OpenAI did not answer in time.", reason="timeout")
     if isinstance(error, openai.APIConnectionError):
         cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
-        return UnavailableError(f"Could not {doing}: no connection to {_shown_url()}{cause}.")
-    if not isinstance(error, openai.APIStatusError):
-        return UnavailableError(f"Could not {doing}: the answer could not be read ({type(error).__name__}).")
+        return UnavailableError(f"Could not {doing}: no connection to {_shown_url()}{cause}.", reason="connection")
+    return UnavailableError(
+        f"Could not {doing}: the answer could not be read ({type(error).__name__}).", reason="unreadable"
+    )
+
+
+def _refusal(error: openai.APIStatusError, account: Account, doing: str) -> OpenAIPluginError:
+    answer = Answer(error.status_code, error.code, _retry_after(error))
     if error.status_code in (401, 403):
         # The server's own words are left out: they repeat part of the key.
         return RefusedError(
             f"Could not {doing}: OpenAI refused the key from {account.api_key.source}{_scope(account)} "
-            f"({_status(error)}); check that it is valid, and allowed for Files and Batches."
+            f"({_status(error)}); check that it is valid, and allowed for Files and Batches.",
+            answer=answer,
         )
     reason = f"{_status(error)}{_server_words(error, account)}"
+    if error.code == QUOTA_CODE:
+        return UnavailableError(f"Could not {doing}: there is no room for it now ({reason}).", answer=answer)
     if error.status_code in PASSING_STATUSES or error.status_code >= 500:
-        return UnavailableError(f"Could not {doing}: OpenAI is not able to answer now ({reason}).")
-    return RefusedError(f"Could not {doing}: OpenAI refused ({reason}).")
+        return UnavailableError(f"Could not {doing}: OpenAI is not able to answer now ({reason}).", answer=answer)
+    return RefusedError(f"Could not {doing}: OpenAI refused ({reason}).", answer=answer)
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    try:
+        return float(error.response.headers.get("retry-after", ""))
+    except ValueError:
+        return None
 
 
 def _status(error: openai.APIStatusError) -> str:

@@ -4,7 +4,8 @@
     |-- MissingAPIKeyError      no key, or one that cannot be one
     |-- InvalidInputError       what the user gave cannot be used
     |-- InvalidMetadataError    bytes that are not metadata of ours
-    |-- RefusedError            OpenAI answered no, and would again
+    |-- RefusedError            OpenAI answered no, and would again if nobody changed a thing
+    |   `-- RefusedBatchError   no to a new batch
     `-- PassingError            also a FlyteRecoverableException: tried again while the task has `retries` left
         |-- UnavailableError    OpenAI was not reached, or not able to answer
         `-- IncompleteFileError a download did not arrive whole
@@ -16,28 +17,54 @@ are their own value, so that one class says both.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flytekit.exceptions.user import FlyteRecoverableException, FlyteUserRuntimeException
 
 __all__ = [
+    "Answer",
     "IncompleteFileError",
     "InvalidInputError",
     "InvalidMetadataError",
     "MissingAPIKeyError",
     "OpenAIPluginError",
     "PassingError",
+    "RefusedBatchError",
     "RefusedError",
     "UnavailableError",
 ]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What OpenAI answered in place of what it was asked for.
+
+    Attributes:
+        status: The HTTP status.
+        code: The code in the error's body, such as `token_limit_exceeded`.
+        retry_after: Seconds to wait before asking again.
+    """
+
+    status: int
+    code: str | None = None
+    retry_after: float | None = None
+
+
 class OpenAIPluginError(FlyteUserRuntimeException):
-    """The root of everything this package raises on purpose. Its text is one sentence, meant for Flyte's console."""
+    """The root of everything this package raises on purpose. Its text is one sentence, meant for Flyte's console.
+
+    Attributes:
+        answer: OpenAI's, if it was OpenAI who refused or failed.
+        reason: What happened in a word, for a metric's label: an HTTP status, or `timeout`, `connection`, ...
+    """
 
     _ERROR_CODE = "OpenAI:Error"
 
-    def __init__(self, sentence: str) -> None:
+    def __init__(self, sentence: str, *, answer: Answer | None = None, reason: str = "other") -> None:
         super().__init__(self)
         self.args = (sentence,)
+        self.answer = answer
+        self.reason = str(answer.status) if answer else reason
 
     @property
     def error_code(self) -> str:
@@ -70,6 +97,10 @@ class RefusedError(OpenAIPluginError):
     """OpenAI refused, and would refuse the same again."""
 
     _ERROR_CODE = "OpenAI:Refused"
+
+
+class RefusedBatchError(RefusedError):
+    """OpenAI refused to make a batch; none has been made."""
 
 
 class PassingError(OpenAIPluginError, FlyteRecoverableException):

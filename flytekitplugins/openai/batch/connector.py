@@ -4,43 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
-import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from flyteidl.core.execution_pb2 import TaskExecution, TaskLog
-from flytekit import FlyteContextManager, lazy_module
-from flytekit.core.type_engine import TypeEngine
+from flyteidl.admin.agent_pb2 import GetTaskLogsResponse, GetTaskMetricsResponse
 from flytekit.extend.backend.base_connector import AsyncConnectorBase, ConnectorRegistry, Resource, ResourceMeta
 from flytekit.models.literals import LiteralMap
-from flytekit.models.task import TaskTemplate
+from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
 
-from flytekitplugins.openai._client import Account, async_client, explained, platform_url
+from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import OPENAI_API_KEY, SecretName, find_api_key
 from flytekitplugins.openai._flyte import said_plainly
-from flytekitplugins.openai.exceptions import InvalidInputError, InvalidMetadataError, UnavailableError
+from flytekitplugins.openai.exceptions import (
+    InvalidInputError,
+    InvalidMetadataError,
+    PassingError,
+    RefusedError,
+    UnavailableError,
+)
 
-from . import lifecycle
-from .legacy import read_pickled_fields
-from .lifecycle import Outcome, judge
+from . import lifecycle, patience
+from .answers import PHASES, as_logs, as_metrics, as_resource, links
+from .cancellation import Cancellations
+from .controller import Controller
+from .encoding import MAX_BYTES, decode_fields, encode_fields
+from .endurance import endure, recover, report
+from .lifecycle import Outcome, Verdict
+from .memory import Memory, TaskMemory
+from .order import Order, read_request
+from .remote import RemoteBatches
 from .snapshot import BatchSnapshot, canonical_status
-from .submission import creation_arguments
-
-if TYPE_CHECKING:
-    import openai
-else:
-    openai = lazy_module("openai")
 
 __all__ = ["OPENAI_API_KEY", "BatchEndpointConnector", "BatchEndpointMetadata", "State"]
 
 # Flyte cancels a call after 10 s; a verb that ends by itself before that can still say why.
 BUDGET_SECONDS = 8.0
-# Ours are a few hundred bytes long.
-MAX_METADATA_BYTES = 16_384
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,24 +62,17 @@ class State(Enum):
         return next((state.name for state in cls if status in state.value), cls.Running.name)
 
 
-PHASES: dict[Outcome, TaskExecution.Phase] = {
-    Outcome.RUNNING: TaskExecution.RUNNING,
-    Outcome.SUCCEEDED: TaskExecution.SUCCEEDED,
-    Outcome.FAILED: TaskExecution.FAILED,
-    Outcome.WORTH_RETRYING: TaskExecution.RETRYABLE_FAILED,
-}
-
-
 @dataclass
 class BatchEndpointMetadata(ResourceMeta):
     """What Flyte keeps about a batch between two calls of the connector: JSON, small, and readable in Flyte's logs.
 
     Attributes:
         openai_org: The organization the task named.
-        batch_id: OpenAI's id of the batch.
+        batch_id: OpenAI's id of the batch; "" when it could not be submitted yet.
         openai_project: The project the task named.
         secret_arg: The *name* of the task's secret, for local runs.
         partial_results: Whether an expired or cancelled batch's results are good enough.
+        request: What creates the batch, to find it by and to submit it again; `None` when Flyte gave no output prefix.
     """
 
     openai_org: str | None
@@ -86,12 +80,22 @@ class BatchEndpointMetadata(ResourceMeta):
     openai_project: str | None = field(default=None, compare=False)
     secret_arg: dict[str, str | None] | None = field(default=None, compare=False)
     partial_results: bool = field(default=False, compare=False)
+    request: dict[str, Any] | None = field(default=None, compare=False)
+
+    @property
+    def task_name(self) -> str:
+        """A name for the task that no other has."""
+        key = self.order.key
+        return f"task {key.tag}" if key is not None else f"batch {self.batch_id!r}"
+
+    @property
+    def order(self) -> Order:
+        """What the task asked for."""
+        return Order(self.batch_id, self.request)
 
     def encode(self) -> bytes:
         """As JSON, without what is at its default."""
-        required = {"openai_org", "batch_id"}
-        kept = {name: value for name, value in asdict(self).items() if value or name in required}
-        return json.dumps(kept, separators=(",", ":")).encode()
+        return encode_fields(asdict(self))
 
     @classmethod
     @said_plainly()
@@ -102,41 +106,13 @@ class BatchEndpointMetadata(ResourceMeta):
             InvalidMetadataError: The bytes are neither. Nothing in them is ever executed.
         """
         try:
-            if len(data) > MAX_METADATA_BYTES:
-                raise ValueError(f"{len(data)} bytes are too many")  # noqa: TRY301 (one refusal for all that is wrong)
-            if data.startswith(b"{"):
-                given = json.loads(data)
-            else:
-                given = read_pickled_fields(data, module=cls.__module__, name=cls.__name__)
-            known = {name: given[name] for name in (f.name for f in fields(cls)) if name in given}
-            metadata = cls(**known)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidMetadataError(_NOT_METADATA) from error
-        if not metadata._is_sound():
-            raise InvalidMetadataError(_NOT_METADATA)
-        return metadata
-
-    def _is_sound(self) -> bool:
-        names = (self.openai_org, self.openai_project)
-        return (
-            all(isinstance(name, (str, type(None))) for name in names)
-            and isinstance(self.partial_results, bool)
-            and isinstance(self.secret_arg, (dict, type(None)))
-            and _is_batch_id(self.batch_id)
-        )
-
-
-def _is_batch_id(value: object) -> TypeGuard[str]:
-    """Whether a value can be a batch's id: it becomes part of a path that the operator's key is sent to."""
-    return isinstance(value, str) and _BATCH_ID.fullmatch(value) is not None
-
-
-# Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
-_BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
-_NOT_METADATA = (
-    "These bytes are not the metadata of an OpenAI batch task; they were neither written by this connector "
-    "nor by the published flytekitplugins-openai."
-)
+            given = decode_fields(data, module=cls.__module__, name=cls.__name__)
+            return cls(**{name: given[name] for name in (f.name for f in fields(cls)) if name in given})
+        except (TypeError, ValueError) as error:
+            raise InvalidMetadataError(
+                "These bytes are not the metadata of an OpenAI batch task; they were neither written by this connector "
+                "nor by the published flytekitplugins-openai."
+            ) from error
 
 
 def _verb(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -160,18 +136,29 @@ class BatchEndpointConnector(AsyncConnectorBase):
             metadata_type=BatchEndpointMetadata,  # type: ignore[arg-type]  # flytekit means the class and says an instance
             task_type_name="openai-batch",
         )
+        self._memory = Memory()
+        self._cancellations = Cancellations()
 
     @_verb
     async def create(  # type: ignore[override]  # flytekit's verbs are plain functions of other arguments
-        self, task_template: TaskTemplate, inputs: LiteralMap | None = None, **_kwargs: Any
+        self,
+        task_template: TaskTemplate,
+        inputs: LiteralMap | None = None,
+        output_prefix: str = "",
+        task_execution_metadata: TaskExecutionMetadata | None = None,
+        **_kwargs: Any,
     ) -> BatchEndpointMetadata:
-        """Submit the batch.
+        """Submit the batch, unless the task has one already; Flyte may ask several times for the same.
+
+        With an output prefix, what may pass is no error: the batch is then submitted by `get`. An error would fail a
+        task that has no `retries`, and use them up at once where there are some.
 
         Raises:
-            InvalidInputError: The task was given no file id.
+            InvalidInputError: The task was given no file id, or too large a config.
             MissingAPIKeyError: The service has no key.
             RefusedError: OpenAI refuses the key or the request.
-            UnavailableError: OpenAI was not reached, or did not answer in time; a batch may have been made even so.
+            UnavailableError: There is no output prefix, and OpenAI was not reached, or did not answer in time; a batch
+                may have been made even so.
         """
         custom = task_template.custom or {}
         metadata = BatchEndpointMetadata(
@@ -180,62 +167,131 @@ class BatchEndpointConnector(AsyncConnectorBase):
             openai_project=custom.get("openai_project"),
             secret_arg=custom.get("secret_arg"),
             partial_results=bool(custom.get("partial_results")),
+            request=read_request(custom, inputs, output_prefix=output_prefix, execution=task_execution_metadata),
         )
-        account = _account(metadata)
-        input_file_id = _input_file_id(inputs)
-        # A POST that is sent again after a lost reply makes, and bills, a second batch: no retries.
-        batches = async_client(account).with_options(max_retries=0).batches
-        arguments = creation_arguments(custom.get("config") or {}, batches.create)
-        doing = f"create a batch from file {input_file_id!r}"
-        answer = await _within_budget(lambda: batches.create(**arguments, input_file_id=input_file_id), account, doing)
-        batch_id = getattr(answer, "id", None)
-        if not _is_batch_id(batch_id):
-            raise UnavailableError(f"Could not {doing}: the answer was not a batch.")
-        return replace(metadata, batch_id=batch_id)
+        remote = RemoteBatches(_account(metadata))
+        if metadata.order.key is None:
+            # Nothing will find this batch again, so that nothing may submit it again.
+            return await _submit_once(remote, metadata)
+        if len(metadata.encode()) > MAX_BYTES:
+            raise InvalidInputError(f"The config of the batch task is larger than {MAX_BYTES:,} bytes.")
+        task = self._memory.of(metadata.task_name)
+        try:
+            controller = Controller(remote, metadata.order, task, now=time.time())
+            plan = await _within_budget(controller.settle(), "submit the batch")
+        except (PassingError, RefusedError) as error:
+            if isinstance(error, RefusedError) and error.reason != "404":
+                raise
+            report("submission", error, name=metadata.task_name)
+            return metadata
+        if plan.batch is None:
+            return metadata
+        task.remember(plan.batch)
+        return replace(metadata, batch_id=plan.batch.id)
 
-    @_verb
     async def get(  # type: ignore[override]  # the same
         self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
     ) -> Resource:
         """The batch's phase, with a link, a message, and once it succeeded the batch object as `result`.
 
-        Raises:
-            MissingAPIKeyError: The service has no key.
-            RefusedError: OpenAI refuses the key, or does not know the batch.
-            UnavailableError: OpenAI was not reached, or did not answer in time.
+        It never raises: Flyte counts the errors of a task's whole life, and after the sixth never asks again.
         """
-        account = _account(resource_meta)
-        batches = async_client(account).batches
-        batch_id = resource_meta.batch_id
-        batch = await _ask(lambda: batches.retrieve(batch_id), account, f"look up batch {batch_id!r}")
-        verdict = judge(batch, now=time.time(), partial_results=resource_meta.partial_results)
-        message = verdict.message
-        if lifecycle.input_file_is_invisible(batch):
-            message += _about_keys(account)
-        return Resource(
-            phase=PHASES[verdict.outcome],
-            message=message,
-            log_links=_links(batch_id),
-            outputs=await _outputs(batch) if verdict.outcome is Outcome.SUCCEEDED else None,
-            custom_info=batch.summary(),
-        )
+        name, now = resource_meta.task_name, time.time()
+        task = self._memory.of(name)
+        if task.trouble is not None and now < task.not_before:
+            verdict = patience.endure(task.trouble, last=task.verdict, now=now)
+            return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(task.batch_id))
+        try:
+            resource = await _within_budget(self._poll(resource_meta, task, now), f"look after {name}")
+        except Exception as error:  # noqa: BLE001 (see above)
+            batch_id = task.batch_id or resource_meta.batch_id
+            verdict = endure(error, task, name=name, submitted=bool(batch_id), now=now)
+            resource = Resource(PHASES[verdict.outcome], verdict.message, log_links=links(batch_id))
+        else:
+            recover(task, name=name, now=now)
+        if resource.phase not in (PHASES[Outcome.RUNNING], PHASES[Outcome.WAITING]):
+            self._memory.forget(name)
+        return resource
 
-    @_verb
     async def delete(  # type: ignore[override]  # the same
         self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
     ) -> None:
-        """Cancel the batch; one that is over already, or gone, is left as it is.
+        """Cancel the task's batches; what is over already, or gone, is left as it is.
+
+        It never raises, because Flyte would fail round after round of the workflow until it kills it. What could not
+        be done is tried again in the background.
+        """
+        try:
+            await self.cancel(resource_meta)
+        except Exception as error:  # noqa: BLE001 (see above)
+            report("cancel", error, name=resource_meta.task_name)
+            self._cancellations.go_on(resource_meta.task_name, lambda: self.cancel(resource_meta))
+
+    async def cancel(self, resource_meta: BatchEndpointMetadata) -> list[str]:
+        """Cancel the task's batches; returns the ids of those that stop because of it.
 
         Raises:
             MissingAPIKeyError: The service has no key.
             RefusedError: OpenAI refuses the key.
             UnavailableError: OpenAI was not reached, or did not answer in time.
         """
+        remote = RemoteBatches(_account(resource_meta))
+        task = self._memory.of(resource_meta.task_name)
+        controller = Controller(remote, resource_meta.order, task, now=time.time())
+        stopped = await _within_budget(controller.cancel(), f"cancel the batches of {resource_meta.task_name}")
+        self._memory.forget(resource_meta.task_name)
+        return stopped
+
+    @_verb
+    async def get_metrics(  # type: ignore[override]  # the same
+        self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
+    ) -> GetTaskMetricsResponse:
+        """Requests by state, and tokens by kind.
+
+        Raises:
+            OpenAIPluginError: OpenAI could not be asked.
+        """
+        return as_metrics(await self._batch(resource_meta), now=time.time())
+
+    @_verb
+    async def get_logs(  # type: ignore[override]  # the same
+        self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
+    ) -> GetTaskLogsResponse:
+        """When the batch came into which state, and its errors.
+
+        Raises:
+            OpenAIPluginError: OpenAI could not be asked.
+        """
+        return as_logs(await self._batch(resource_meta))
+
+    async def _poll(self, resource_meta: BatchEndpointMetadata, task: TaskMemory, now: float) -> Resource:
         account = _account(resource_meta)
-        batches = async_client(account).batches
-        await _within_budget(
-            lambda: _cancel(batches, resource_meta.batch_id), account, f"cancel batch {resource_meta.batch_id!r}"
-        )
+        plan = await Controller(RemoteBatches(account), resource_meta.order, task, now=now).look_after()
+        if plan.waiting or plan.batch is None:
+            verdict = Verdict(Outcome.WAITING, plan.waiting)
+        else:
+            verdict = lifecycle.judge(plan.batch, now=now, partial_results=resource_meta.partial_results)
+        if plan.batch is None:
+            return Resource(PHASES[verdict.outcome], verdict.message)
+        resource = await as_resource(plan.batch, verdict, account)
+        task.remember(plan.batch, verdict)
+        return resource
+
+    async def _batch(self, resource_meta: BatchEndpointMetadata) -> BatchSnapshot:
+        """The batch that counts, as it is."""
+        task = self._memory.of(resource_meta.task_name)
+        batch_id = task.batch_id or resource_meta.batch_id
+        if not batch_id:
+            raise UnavailableError("There is no batch yet to tell of.")
+        remote = RemoteBatches(_account(resource_meta))
+        return await _within_budget(remote.retrieve(batch_id), f"look up batch {batch_id!r}")
+
+
+async def _submit_once(remote: RemoteBatches, metadata: BatchEndpointMetadata) -> BatchEndpointMetadata:
+    request = metadata.request or {}
+    doing = f"create a batch from file {request['input_file_id']!r}"
+    batch = await _within_budget(remote.create(request), doing)
+    return replace(metadata, batch_id=batch.id, request=None)
 
 
 def _account(metadata: BatchEndpointMetadata) -> Account:
@@ -243,60 +299,11 @@ def _account(metadata: BatchEndpointMetadata) -> Account:
     return Account.of(key, organization=metadata.openai_org, project=metadata.openai_project)
 
 
-def _input_file_id(inputs: LiteralMap | None) -> str:
-    literal = inputs.literals.get("input_file_id") if inputs is not None else None
-    file_id: str | None = literal.scalar.primitive.string_value if literal is not None else None
-    if not file_id:
-        raise InvalidInputError("The batch task was given no input_file_id; pass it the id of an uploaded file.")
-    return file_id
-
-
-async def _within_budget(call: Callable[[], Awaitable[T]], account: Account, doing: str) -> T:
-    with explained(account, doing):
-        try:
-            return await asyncio.wait_for(call(), BUDGET_SECONDS)
-        except asyncio.TimeoutError as error:
-            raise UnavailableError(f"Could not {doing}: OpenAI did not answer in time.") from error
-
-
-async def _ask(call: Callable[[], Awaitable[openai.types.Batch]], account: Account, doing: str) -> BatchSnapshot:
-    answer = await _within_budget(call, account, doing)
-    # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not OpenAI's.
-    batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
-    if not batch.id:
-        raise UnavailableError(f"Could not {doing}: the answer was not a batch.")
-    return batch
-
-
-async def _cancel(batches: openai.resources.AsyncBatches, batch_id: str) -> None:
+async def _within_budget(call: Awaitable[T], doing: str) -> T:
     try:
-        await batches.cancel(batch_id)
-    except (openai.NotFoundError, openai.ConflictError):
-        return
-    except openai.BadRequestError:
-        # Some compatible servers say 400 where OpenAI says 409.
-        batch = await batches.retrieve(batch_id)
-        if canonical_status(batch.status) not in (*lifecycle.SUCCEEDED, *lifecycle.FAILED, "cancelling"):
-            raise
-
-
-def _about_keys(account: Account) -> str:
-    project = f", project {account.project!r}" if account.project else ""
-    return (
-        f" The batch was created with the key from {account.api_key.source}{project}; a file is seen only by keys of "
-        "the project it was uploaded in, so give the upload and the batch step keys of one project."
-    )
-
-
-def _links(batch_id: str) -> list[TaskLog]:
-    url = platform_url(batch_id)
-    return [TaskLog(uri=url, name="OpenAI batch")] if url else []
-
-
-async def _outputs(batch: BatchSnapshot) -> LiteralMap:
-    context = FlyteContextManager.current_context()
-    literal_type = TypeEngine.to_literal_type(dict)
-    return LiteralMap({"result": await TypeEngine.async_to_literal(context, batch.result, dict, literal_type)})
+        return await asyncio.wait_for(call, BUDGET_SECONDS)
+    except asyncio.TimeoutError:
+        raise UnavailableError(f"Could not {doing}: OpenAI did not answer in time.", reason="timeout") from None
 
 
 ConnectorRegistry.register(BatchEndpointConnector())

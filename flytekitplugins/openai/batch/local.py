@@ -45,11 +45,11 @@ async def watch(name: str, connector: BatchEndpointConnector, resource_meta: Bat
 
 
 def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEndpointMetadata) -> None:
-    """Cancel a batch from within a signal handler, and say so."""
+    """Cancel a task's batch from within a signal handler, and say so."""
 
-    async def delete() -> None:
+    async def stop() -> list[str]:
         try:
-            await connector.delete(resource_meta)
+            return await connector.cancel(resource_meta)
         finally:
             await close_clients()
 
@@ -57,11 +57,15 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
     # The main thread's event loop is running, and a second cannot run in the same thread. The context goes along
     # because flytekit keeps in it that this is a local run.
     with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(contextvars.copy_context().run, asyncio.run, delete())
+        done = thread.submit(contextvars.copy_context().run, asyncio.run, stop())
     if error := done.exception():
-        console.print(f"{name}: interrupted, but batch {resource_meta.batch_id!r} goes on: {error}", markup=False)
+        batch = f"batch {resource_meta.batch_id!r}" if resource_meta.batch_id else "a batch that was submitted"
+        said = f"interrupted, but {batch} goes on: {error}"
+    elif stopped := done.result():
+        said = f"interrupted; batch {', '.join(map(repr, stopped))} is being cancelled."
     else:
-        console.print(f"{name}: interrupted; batch {resource_meta.batch_id!r} is being cancelled.", markup=False)
+        said = "interrupted; no batch was running."
+    console.print(f"{name}: {said}", markup=False)
 
 
 def _console() -> Console:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeGuard
 
+from .key import TaskKey
+
 __all__ = ["BatchError", "BatchSnapshot", "canonical_status"]
 
 _TIMES = (
@@ -21,6 +23,7 @@ _TIMES = (
     "cancelled_at",
     "expires_at",
 )
+_ENDS = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 _FILE_IDS = ("input_file_id", "output_file_id", "error_file_id")
 
 
@@ -49,11 +52,13 @@ class BatchSnapshot:
     """A batch at one moment. Times are Unix seconds; ids that are empty or left out are `None`, counts then 0.
 
     Attributes:
+        key: The task that it was made for, if this package made it.
         raw: The answer itself, as a dictionary.
     """
 
     id: str
     status: str
+    key: TaskKey | None = None
     endpoint: str | None = None
     model: str | None = None
     input_file_id: str | None = None
@@ -75,6 +80,7 @@ class BatchSnapshot:
         return cls(
             id=str(raw.get("id") or ""),
             status=canonical_status(raw.get("status")),
+            key=TaskKey.read(raw.get("metadata")),
             endpoint=_text(raw.get("endpoint")),
             model=_text(raw.get("model")),
             input_file_id=_text(raw.get("input_file_id")),
@@ -93,6 +99,11 @@ class BatchSnapshot:
     def done(self) -> int:
         """Requests that ran, well or not."""
         return self.completed + self.failed
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it came to its end; `None` before that, and when the server does not tell."""
+        return max((self.times[name] for name in _ENDS if name in self.times), default=None)
 
     @property
     def result(self) -> dict[str, Any]:

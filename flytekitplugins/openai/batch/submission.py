@@ -1,4 +1,4 @@
-"""What a task asks for, as the arguments that create its batch."""
+"""What a task asks for: the body of the request that creates its batch, and the arguments by which the SDK sends it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,58 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["creation_arguments"]
+from .key import TAG, TaskKey
+
+__all__ = ["creation_arguments", "creation_request"]
 
 DEFAULTS = {"completion_window": "24h", "endpoint": "/v1/chat/completions"}
+# https://platform.openai.com/docs/api-reference/batch/create#batch-create-metadata
+METADATA_ENTRIES = 16
+METADATA_VALUE_LENGTH = 512
 
 
-def creation_arguments(config: Mapping[str, Any], create: Callable[..., Any]) -> dict[str, Any]:
-    """The task's `config` as arguments for `create`, the SDK's function; `config` itself is left as it is.
+def creation_request(
+    config: Mapping[str, Any], *, input_file_id: str, key: TaskKey | None = None, tags: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The batch that a task asks for.
+
+    Args:
+        config: The task's, which is left as it is.
+        input_file_id: The file to run.
+        key: Goes into the batch's metadata, unless all its entries are the user's own.
+        tags: More entries for people to read, as far as there is room.
+    """
+    request: dict[str, Any] = {**DEFAULTS, **_whole_numbers(config), "input_file_id": input_file_id}
+    metadata = request.get("metadata")
+    if key is not None and isinstance(metadata, (Mapping, type(None))):
+        request["metadata"] = _tagged(metadata or {}, {TAG: key.tag, **(tags or {})})
+    return request
+
+
+def creation_arguments(request: Mapping[str, Any], create: Callable[..., Any]) -> dict[str, Any]:
+    """The request as arguments for `create`, the SDK's function.
 
     An argument that this release of the SDK has no name for goes into the body as it is, because the API grows faster
     than the SDK of a deployment.
     """
-    arguments: dict[str, Any] = {**DEFAULTS, **_whole_numbers(config)}
     try:
         parameters = inspect.signature(create).parameters
     except (TypeError, ValueError):
         # A stand-in of somebody's test, of which Python 3.10 cannot tell the parameters.
-        return arguments
+        return dict(request)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return arguments
-    named = {name: value for name, value in arguments.items() if name in parameters}
-    others = {name: value for name, value in arguments.items() if name not in parameters}
+        return dict(request)
+    named = {name: value for name, value in request.items() if name in parameters}
+    others = {name: value for name, value in request.items() if name not in parameters}
     return {**named, "extra_body": {**others, **named.get("extra_body", {})}} if others else named
+
+
+def _tagged(metadata: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    tagged = dict(metadata)
+    for name, value in tags.items():
+        if name not in tagged and len(tagged) < METADATA_ENTRIES:
+            tagged[name] = value[:METADATA_VALUE_LENGTH]
+    return tagged
 
 
 def _whole_numbers(value: Any) -> Any:

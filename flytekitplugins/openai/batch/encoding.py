@@ -1,0 +1,79 @@
+"""The metadata of a task as bytes, which Flyte keeps, and which come back from a port that anyone can write to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+from .key import TaskKey
+from .legacy import read_pickled_fields
+
+__all__ = ["MAX_BYTES", "decode_fields", "encode_fields"]
+
+# Ours are a few hundred bytes long, and the longest allowed are those of a task with metadata of its own.
+MAX_BYTES = 16_384
+# Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
+_BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
+_REQUIRED = frozenset({"openai_org", "batch_id"})
+
+
+def encode_fields(values: Mapping[str, Any]) -> bytes:
+    """As JSON, without what is at its default."""
+    kept = {name: value for name, value in values.items() if value or name in _REQUIRED}
+    return json.dumps(kept, separators=(",", ":")).encode()
+
+
+def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
+    """Read what `encode_fields` wrote, or the cloudpickle of the published package. Nothing in it is ever executed.
+
+    Args:
+        data: The bytes.
+        module: Where the one class is that a pickle may be of.
+        name: What that class is called.
+
+    Raises:
+        ValueError: The bytes are neither, or hold what no metadata of ours does.
+    """
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{len(data)} bytes are too many")
+    try:
+        if data.startswith(b"{"):
+            given: dict[str, Any] = json.loads(data)
+        else:
+            given = read_pickled_fields(data, module=module, name=name)
+    except (TypeError, RecursionError) as error:
+        raise ValueError("the bytes cannot be read") from error
+    unsound = [field for field, is_sound in _SOUND.items() if not is_sound(given.get(field))]
+    if unsound or not (_is_batch_id(given.get("batch_id")) or _may_lack_one(given)):
+        raise ValueError(f"{', '.join(unsound) or 'batch_id'}: not what it should be")
+    return dict(given)
+
+
+def _is_batch_id(value: object) -> TypeGuard[str]:
+    """Whether a value can be a batch's id: it becomes part of a path that the operator's key is sent to."""
+    return isinstance(value, str) and _BATCH_ID.fullmatch(value) is not None
+
+
+def _may_lack_one(given: Mapping[str, Any]) -> bool:
+    """Whether a task that has no batch yet can find one."""
+    metadata = (given.get("request") or {}).get("metadata")
+    return given.get("batch_id") == "" and TaskKey.read(metadata) is not None
+
+
+def _is_text_or_none(value: object) -> bool:
+    return isinstance(value, (str, type(None)))
+
+
+def _is_request_or_none(value: object) -> bool:
+    return value is None or (isinstance(value, dict) and isinstance(value.get("input_file_id"), str))
+
+
+_SOUND: dict[str, Callable[[object], bool]] = {
+    "openai_org": _is_text_or_none,
+    "openai_project": _is_text_or_none,
+    "secret_arg": lambda value: isinstance(value, (dict, type(None))),
+    "partial_results": lambda value: isinstance(value, (bool, type(None))),
+    "request": _is_request_or_none,
+}

@@ -1,0 +1,86 @@
+"""What comes of a poll that failed: it is logged once in a row, counted each time, and the task goes on if it can."""
+
+from __future__ import annotations
+
+import logging
+
+from flytekit.loggers import logger
+
+from flytekitplugins.openai._flyte import is_local_run
+from flytekitplugins.openai._metrics import count_failure
+from flytekitplugins.openai.exceptions import Answer, OpenAIPluginError, RefusedBatchError
+
+from . import patience
+from .lifecycle import Outcome, Verdict, seconds_to_wait
+from .memory import TaskMemory
+from .patience import Trouble
+
+__all__ = ["endure", "recover", "report"]
+
+# How Azure and OpenAI say that there is room for no more batches now.
+_NO_ROOM = {429, 400}
+
+
+def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, now: float) -> Verdict:
+    """What to tell Flyte when a task could not be looked after; an exception would count against the task for ever.
+
+    Args:
+        error: What kept it from being looked after.
+        task: What is remembered of it; the trouble is added.
+        name: The task's name for the log.
+        submitted: Whether it has a batch.
+        now: Unix seconds.
+    """
+    sentence, answer, reason = _explained(error)
+    if isinstance(error, RefusedBatchError) and patience.is_final_refusal(answer.status if answer else None):
+        return Verdict(Outcome.FAILED, sentence)
+    before = task.trouble
+    unknown = answer is not None and answer.status == 404
+    task.trouble = Trouble(
+        sentence,
+        since=before.since if before else now,
+        unknown_since=((before and before.unknown_since) or now) if unknown else None,
+        ends_at=task.ends_at,
+        submitted=submitted,
+    )
+    is_waiting = not submitted or (task.verdict is not None and task.verdict.outcome is Outcome.WAITING)
+    if is_waiting and answer is not None and answer.status in _NO_ROOM:
+        task.put_off += 1
+        task.not_before = now + max(seconds_to_wait(task.put_off), answer.retry_after or 0.0)
+    report("poll", error, name=name, reason=reason, first=before is None)
+    return patience.endure(task.trouble, last=task.verdict, now=now)
+
+
+def recover(task: TaskMemory, *, name: str, now: float) -> None:
+    """Note that a task could be looked after."""
+    if task.trouble is not None:
+        _log(logging.INFO, "%s: OpenAI answers again, after %.0f s", name, now - task.trouble.since)
+    task.trouble, task.put_off = None, 0
+
+
+def report(what: str, error: Exception, *, name: str, reason: str | None = None, first: bool = True) -> None:
+    """Count a failure that Flyte is not told of as one, and log it unless it was logged already.
+
+    Args:
+        what: As `count_failure` takes it.
+        error: What happened.
+        name: The task's name for the log.
+        reason: The same in a word.
+        first: Whether it is the first in a row.
+    """
+    sentence, _, found = _explained(error)
+    count_failure(what, reason=reason or found)
+    if first:
+        unexpected = None if isinstance(error, OpenAIPluginError) else error
+        _log(logging.WARNING, "%s: %s It is tried again.", name, sentence, error=unexpected)
+
+
+def _explained(error: Exception) -> tuple[str, Answer | None, str]:
+    if isinstance(error, OpenAIPluginError):
+        return str(error), error.answer, error.reason
+    return f"The connector failed with {type(error).__name__}: {error}.", None, "unexpected"
+
+
+def _log(level: int, message: str, *values: object, error: Exception | None = None) -> None:
+    # In a local run the progress line says it.
+    logger.log(logging.DEBUG if is_local_run() else level, message, *values, exc_info=error)

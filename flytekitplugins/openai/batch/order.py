@@ -1,0 +1,79 @@
+"""What a task asked for, read from what Flyte hands over when it creates one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flytekit.models.literals import LiteralMap
+from flytekit.models.task import TaskExecutionMetadata
+
+from flytekitplugins.openai._flyte import is_local_run
+from flytekitplugins.openai.exceptions import InvalidInputError
+
+from .key import TaskKey
+from .submission import creation_request
+
+__all__ = ["Order", "read_request"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a task asked for, as Flyte keeps it.
+
+    Attributes:
+        batch_id: The batch that Flyte knows of; "" when there was none yet.
+        request: The body that creates the batch; `None` when it must not be created again.
+    """
+
+    batch_id: str
+    request: Mapping[str, Any] | None = None
+
+    @property
+    def key(self) -> TaskKey | None:
+        """By what the task's batches are found."""
+        return TaskKey.read(self.request.get("metadata")) if self.request is not None else None
+
+
+def read_request(
+    custom: Mapping[str, Any],
+    inputs: LiteralMap | None,
+    *,
+    output_prefix: str,
+    execution: TaskExecutionMetadata | None,
+) -> dict[str, Any]:
+    """The batch that a task asks for, as the body that creates it.
+
+    Raises:
+        InvalidInputError: The task was given no file id.
+    """
+    literal = inputs.literals.get("input_file_id") if inputs is not None else None
+    file_id: str | None = literal.scalar.primitive.string_value if literal is not None else None
+    if not file_id:
+        raise InvalidInputError("The batch task was given no input_file_id; pass it the id of an uploaded file.")
+    config = custom.get("config") or {}
+    return creation_request(config, input_file_id=file_id, key=_key(output_prefix), tags=_tags(execution))
+
+
+def _key(output_prefix: str) -> TaskKey | None:
+    if not output_prefix:
+        return None
+    # A local run's prefix is the attempt's own, and its directory that of the whole run.
+    return TaskKey.of(f"{output_prefix}/0" if is_local_run() else output_prefix)
+
+
+def _tags(execution: TaskExecutionMetadata | None) -> dict[str, str]:
+    """Where a batch comes from, for people who look at the list of batches on OpenAI's platform."""
+    task = getattr(execution, "task_execution_id", None)
+    if task is None:
+        return {}
+    node = task.node_execution_id
+    tags = {
+        "flyte_execution": node.execution_id.name,
+        "flyte_project": node.execution_id.project,
+        "flyte_domain": node.execution_id.domain,
+        "flyte_node": node.node_id,
+        "flyte_task": task.task_id.name,
+    }
+    return {name: value for name, value in tags.items() if value}

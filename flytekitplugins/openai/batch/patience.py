@@ -1,0 +1,69 @@
+"""How long OpenAI's trouble is put up with, and what a task is taken for meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .lifecycle import WINDOW_SECONDS, Outcome, Verdict
+
+__all__ = ["GRACE_SECONDS", "Trouble", "endure", "is_final_refusal"]
+
+# How much longer than its window a batch is believed in that cannot be asked about. They have been seen to end late.
+GRACE_SECONDS = 2 * 3600.0
+# How long a batch may be unknown to OpenAI: as long as it takes a person to put right a key that was rotated wrongly.
+LOST_BATCH_SECONDS = 2 * 3600.0
+# How long a new file may be unknown.
+LOST_FILE_SECONDS = 600.0
+# Keys are rotated, and a new file may not be visible yet.
+REFUSALS_THAT_PASS = frozenset({401, 403, 404})
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What keeps OpenAI from being asked about a task. Times are Unix seconds.
+
+    Attributes:
+        sentence: What happened last.
+        since: When this began: after the last answer that could be used.
+        unknown_since: Since when OpenAI has answered nothing but that it knows no such batch or file.
+        ends_at: When the window of the task's batch closes, as far as that is known.
+        submitted: Whether the task has a batch at all.
+    """
+
+    sentence: str
+    since: float
+    unknown_since: float | None = None
+    ends_at: float | None = None
+    submitted: bool = True
+
+
+def is_final_refusal(status: int | None) -> bool:
+    """Whether a batch that OpenAI refused to make with this HTTP status will not be made later either."""
+    return status not in REFUSALS_THAT_PASS
+
+
+def endure(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
+    """What a task is taken for whose batch cannot be asked about: what it was, until there is no hope left.
+
+    Args:
+        trouble: Why it cannot.
+        last: The last verdict that came from an answer.
+        now: Unix seconds.
+    """
+    unknown_for = now - trouble.unknown_since if trouble.unknown_since is not None else 0.0
+    if unknown_for >= (LOST_BATCH_SECONDS if trouble.submitted else LOST_FILE_SECONDS):
+        return Verdict(Outcome.FAILED, f"Gave up after {_hours(unknown_for)}. {trouble.sentence}")
+    # Who has never seen the batch takes it for as young as it can be.
+    ends_at = trouble.ends_at if trouble.ends_at is not None else trouble.since + WINDOW_SECONDS
+    if now >= ends_at + GRACE_SECONDS:
+        waited = f"{_hours(now - trouble.since)}, the batch's window being over"
+        return Verdict(Outcome.FAILED, f"Gave up after {waited}. {trouble.sentence}")
+    if not trouble.submitted:
+        return Verdict(Outcome.WAITING, f"Not submitted yet, and tried again. {trouble.sentence}")
+    outcome = last.outcome if last is not None else Outcome.RUNNING
+    seen = f" Last seen: {last.message}." if last is not None and last.message else ""
+    return Verdict(outcome, f"{trouble.sentence}{seen}")
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} hours"

@@ -1,0 +1,153 @@
+"""An account's batches at OpenAI: asked about, searched for, created and cancelled, with no other errors than ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from flytekit import lazy_module
+
+from flytekitplugins.openai._client import Account, async_client, explained
+from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedBatchError, RefusedError, UnavailableError
+
+from . import lifecycle
+from .ledger import Ledger, Page
+from .snapshot import BatchSnapshot
+from .submission import creation_arguments
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazy_module("openai")
+
+__all__ = ["RemoteBatches"]
+
+_ledgers: WeakKeyDictionary[openai.AsyncOpenAI, Ledger] = WeakKeyDictionary()
+
+
+class RemoteBatches:
+    """The batches that one account sees. To be used within one call of the connector."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._client = async_client(account)
+
+    async def retrieve(self, batch_id: str) -> BatchSnapshot:
+        """A batch as it is now.
+
+        Raises:
+            RefusedError: OpenAI refuses the key, or does not know the batch.
+            UnavailableError: OpenAI did not answer, or not with a batch.
+        """
+        doing = f"look up batch {batch_id!r}"
+        with explained(self._account, doing):
+            return _snapshot(await self._client.batches.retrieve(batch_id), doing)
+
+    async def of_node(self, node: str) -> list[BatchSnapshot]:
+        """All batches that were made for a node of Flyte's, as they are now.
+
+        Raises:
+            RefusedError: OpenAI refuses to list batches.
+            UnavailableError: The list could not be read.
+        """
+        ledger = _ledgers.get(self._client)
+        if ledger is None:
+            ledger = _ledgers[self._client] = Ledger()
+        found = await ledger.batches_of(node, self._page)
+        return list(await asyncio.gather(*map(self._renewed, found)))
+
+    async def create(self, request: Mapping[str, Any]) -> BatchSnapshot:
+        """Create a batch. Sent again after a lost reply, the request would make a second one.
+
+        Raises:
+            RefusedBatchError: OpenAI will not run this.
+            UnavailableError: OpenAI did not answer, or not with a batch; one may have been made even so.
+        """
+        doing = f"create a batch from file {request['input_file_id']!r}"
+        batches = self._client.batches
+        try:
+            with explained(self._account, doing):
+                answer = await batches.create(**creation_arguments(request, batches.create))
+                return _snapshot(answer, doing)
+        except RefusedError as refusal:
+            raise RefusedBatchError(str(refusal), answer=refusal.answer) from None
+
+    async def cancel(self, batch_id: str, *, listed: bool = False) -> bool:
+        """Ask for a batch to stop; `False` when it is over already, or gone.
+
+        Args:
+            batch_id: The batch.
+            listed: It is known not to be gone.
+
+        Raises:
+            RefusedError: OpenAI refuses, and the batch is not over.
+            UnavailableError: OpenAI did not answer.
+        """
+        batches = self._client.batches
+        with explained(self._account, f"cancel batch {batch_id!r}"):
+            try:
+                await batches.cancel(batch_id)
+            except openai.ConflictError:
+                return False
+            except openai.NotFoundError:
+                if listed:
+                    raise
+                return False
+            except openai.BadRequestError:
+                # Some compatible servers say 400 where OpenAI says 409.
+                if lifecycle.is_live(_snapshot(await batches.retrieve(batch_id), "look it up")):
+                    raise
+                return False
+            return True
+
+    async def sees_file(self, file_id: str) -> bool:
+        """Whether this account can see a file.
+
+        Raises:
+            RefusedError: OpenAI refuses the key.
+            UnavailableError: OpenAI did not answer.
+        """
+        try:
+            with explained(self._account, f"look up file {file_id!r}"):
+                await self._client.files.retrieve(file_id)
+        except RefusedError as refusal:
+            if refusal.answer is not None and refusal.answer.status == 404:
+                return False
+            raise
+        return True
+
+    async def _renewed(self, batch: BatchSnapshot) -> BatchSnapshot:
+        """A listed batch as it is now; what failed, expired or was cancelled stays as it is."""
+        if batch.status in lifecycle.FAILED:
+            return batch
+        try:
+            # Some servers tell less of a batch here than in their list.
+            return replace(await self.retrieve(batch.id), key=batch.key, input_file_id=batch.input_file_id)
+        except OpenAIPluginError:
+            # That it exists is known, and what matters most.
+            return batch
+
+    async def _page(self, limit: int, after: str | None) -> Page:
+        doing = "read the list of batches"
+        with explained(self._account, doing):
+            # The raw answer, because making the SDK's objects of a hundred batches takes longer than all the rest.
+            batches = self._client.batches.with_raw_response
+            listing = await (batches.list(limit=limit, after=after) if after else batches.list(limit=limit))
+            answer = listing.http_response.json()
+        listed = answer.get("data") if isinstance(answer, Mapping) else None
+        if not isinstance(listed, list):
+            raise UnavailableError(f"Could not {doing}: the answer was not a list.", reason="unreadable")
+        has_more = answer.get("has_more")
+        found = [BatchSnapshot.from_dict(batch) for batch in listed if isinstance(batch, Mapping)]
+        return Page(found, has_more if isinstance(has_more, bool) else len(listed) >= limit)
+
+
+def _snapshot(answer: Any, doing: str) -> BatchSnapshot:
+    # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not OpenAI's.
+    batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
+    if not batch.id:
+        raise UnavailableError(f"Could not {doing}: the answer was not a batch.", reason="unreadable")
+    return batch

@@ -1,0 +1,223 @@
+"""Whole days in the life of a task: what befalls it, by chance, and what must be so in the evening."""
+
+import enum
+import json
+import random
+from dataclasses import dataclass
+
+from flytekit.interaction.string_literals import literal_map_string_repr
+from flytekit.models.literals import LiteralMap
+
+from flytekitplugins.openai.emulator import BatchFault, CallFault
+from flytekitplugins.openai.emulator.batch import LIVE
+from tests.service.propeller import End
+from tests.service.world import HOUR, MINUTE
+
+REQUESTS = 3
+# A task is looked at more often while it is young, when most goes wrong; in truth it is each 30 s.
+FIRST_POLLS = [30, 60, 90, 120, 240, 360, 480, 600]
+LONGEST_DAY = 72 * HOUR
+
+# What may befall a call. In each case OpenAI, or the network, is to blame, and it passes.
+TROUBLES = {
+    "500": {"status": 500},
+    "503": {"status": 503},
+    "429": {"status": 429, "code": "rate_limit_exceeded", "headers": {"Retry-After": "30"}},
+    "dropped before the work": {"drop": True},
+    "dropped after the work": {"drop": True, "after_work": True},
+    "cut off": {"truncate": 20},
+    "not JSON": {"body": "<html>Bad gateway</html>"},
+}
+# While a key is rotated; when a task is created, they are told at once.
+TROUBLES_OF_POLLS = {**TROUBLES, "401": {"status": 401, "code": "invalid_api_key"}, "404": {"status": 404}}
+CALLS = {
+    "any": ("*", "/v1/batches*"),
+    "create": ("POST", "/v1/batches"),
+    "list": ("GET", "/v1/batches"),
+    "poll": ("GET", "/v1/batches/*"),
+    "cancel": ("POST", "/v1/batches/*/cancel"),
+}
+
+
+class Fault(enum.Enum):
+    """What a connector may do wrong on such a day."""
+
+    LOST = "work lost"
+    BOUGHT_TWICE = "work bought twice"
+    LEFT_RUNNING = "a batch left running that nobody will read"
+    POLLS_FAILED = "polls failed for what passes"
+    WRONG_RESULT = "another batch's result"
+
+
+@dataclass(frozen=True)
+class Outage:
+    """OpenAI's calls of one kind fail for a time, or once. Times are seconds of the day."""
+
+    at: float
+    lasts: float | None
+    call: str
+    trouble: str
+
+    def fault(self):
+        method, path = CALLS[self.call]
+        how = (TROUBLES_OF_POLLS if self.call == "poll" else TROUBLES)[self.trouble]
+        return CallFault(method=method, path=path, seconds=self.lasts, times=None if self.lasts else 1, **how)
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A replica is killed: between two calls, or in the middle of one of its own to OpenAI."""
+
+    at: float
+    during: str | None
+    after_work: bool
+
+
+@dataclass(frozen=True)
+class Day:
+    """What befalls one task. Times are seconds of the day.
+
+    Attributes:
+        runs_for: How long its batch takes to run.
+        room_at: When there is room in OpenAI's queue for it.
+        internal_errors: How many of its batches OpenAI fails for a reason of its own.
+        stuck: Its first batch never gets anywhere, until the attempt times out.
+        lose_states: How often Flyte forgets that it created the task.
+        lose_replies: How often Flyte misses the reply to a create.
+        abort_at: When somebody aborts the execution.
+    """
+
+    seed: int
+    runs_for: float
+    validating: float
+    every: float
+    room_at: float
+    internal_errors: int
+    stuck: bool
+    lose_states: int
+    lose_replies: int
+    abort_at: float | None
+    outages: tuple[Outage, ...]
+    kills: tuple[Kill, ...]
+
+    @property
+    def retries(self):
+        """As many as it takes: each kill may lose Flyte a reply to a create."""
+        return self.internal_errors + self.stuck + self.lose_replies + len(self.kills)
+
+
+def make_day(seed):
+    """A day by chance; the same for the same seed."""
+    chance = random.Random(seed)
+
+    def some(most, odds):
+        return sum(chance.random() < odds for _ in range(most))
+
+    runs_for = chance.choice([0, 5 * MINUTE, HOUR, 6 * HOUR, 20 * HOUR])
+    abort_at = chance.uniform(0, 1.2 * runs_for + HOUR) if chance.random() < 0.25 else None
+    # Half of what goes wrong goes wrong at once: there is most to go wrong with.
+    moment = lambda: chance.choice([chance.uniform(0, 10 * MINUTE), chance.uniform(0, 1.5 * runs_for + HOUR)])  # noqa: E731
+    outages = []
+    for _ in range(some(4, 0.5)):
+        call = chance.choice(list(CALLS))
+        trouble = chance.choice(list(TROUBLES_OF_POLLS if call == "poll" else TROUBLES))
+        lasts = chance.choice([None, 2 * MINUTE, HOUR, 5 * HOUR])
+        outages.append(Outage(moment(), min(lasts, HOUR) if lasts and trouble == "404" else lasts, call, trouble))
+    kills = []
+    for _ in range(some(2, 0.3)):
+        during = chance.choice([None, "create", "list", "poll", "cancel"])
+        # A cancel that OpenAI did not take is known to nobody once its process is killed.
+        at = moment() if abort_at is None else chance.uniform(0, abort_at)
+        kills.append(Kill(at, during, chance.random() < 0.5))
+    return Day(
+        seed=seed,
+        runs_for=runs_for,
+        validating=chance.choice([0, 20, 5 * MINUTE]),
+        every=chance.choice([10 * MINUTE, 20 * MINUTE, 40 * MINUTE]),
+        room_at=chance.choice([0, 0, 0, 10 * MINUTE, 3 * HOUR]),
+        internal_errors=some(1, 0.15),
+        stuck=chance.random() < 0.15,
+        lose_states=some(2, 0.3),
+        lose_replies=some(2, 0.2),
+        abort_at=abort_at,
+        outages=tuple(sorted(outages, key=lambda outage: outage.at)),
+        kills=tuple(sorted(kills, key=lambda kill: kill.at)),
+    )
+
+
+def play(world, day):
+    """Let a day pass; returns the node at its end."""
+    world.begin()
+    pace = REQUESTS / day.runs_for if day.runs_for else float("inf")
+    world.emulator.change(
+        validating=day.validating,
+        requests_per_second=0 if day.stuck else pace,
+        cancelling=5 * MINUTE,
+        enqueued_tokens=0 if day.room_at else None,
+    )
+    for _ in range(day.internal_errors):
+        world.emulator.order(BatchFault(code="internal_error"))
+    node = world.node(REQUESTS, retries=day.retries, timeout=8 * HOUR if day.stuck else None)
+    world.propeller.lose_states, world.propeller.lose_replies = day.lose_states, day.lose_replies
+    outages, kills, begins_at = list(day.outages), list(day.kills), world.emulator.now()
+    for moment in _moments(day):
+        world.advance(begins_at + moment - world.emulator.now())
+        while outages and outages[0].at <= moment:
+            world.emulator.order(outages.pop(0).fault())
+        if moment >= day.room_at:
+            world.emulator.change(enqueued_tokens=None)
+        if node.timeouts:
+            world.emulator.change(requests_per_second=pace)
+            node.timeout = None
+        if day.abort_at is not None and moment >= day.abort_at:
+            world.propeller.abort(node)
+        while kills and kills[0].at <= moment:
+            _kill(world, kills.pop(0))
+        killed = world.kills
+        world.propeller.round(node)
+        if world.kills > killed:
+            # Flyte asks another replica, while OpenAI may still be at work for the one that was killed.
+            world.propeller.round(node)
+        world.come_to_rest()
+        if node.end is not None:
+            break
+    return node
+
+
+def faults_of(world, node, day):
+    """What is not as it should be in the evening, with the details; empty when all is well."""
+    world.emulator.clear_faults()
+    world.wait_until(lambda: not any(batch.status in LIVE - {"cancelling"} for batch in world.batches()))
+    world.advance(HOUR)
+    batches = world.batches()
+    completed = [batch.id for batch in batches if batch.status == "completed"]
+    live = [batch.id for batch in batches if batch.status in LIVE]
+    wanted = [End.SUCCEEDED] if day.abort_at is None else [End.SUCCEEDED, End.ABORTED]
+    checks = {
+        Fault.LOST: (node.end in wanted, f"it ended as {node.end}: {node.state.message[-300:]}"),
+        Fault.POLLS_FAILED: (node.state.poll_failures <= world.kills, f"{node.state.poll_failures} polls failed"),
+        Fault.BOUGHT_TWICE: (len(completed) <= 1, f"{completed} completed"),
+        Fault.LEFT_RUNNING: (not live, f"nobody will read {live}"),
+        Fault.WRONG_RESULT: (node.end is not End.SUCCEEDED or _result(node)["id"] in completed, "not of this batch"),
+    }
+    return {fault: detail for fault, (is_well, detail) in checks.items() if not is_well}
+
+
+def _result(node):
+    return json.loads(literal_map_string_repr(LiteralMap.from_flyte_idl(node.outputs))["result"])
+
+
+def _moments(day):
+    yield 0
+    yield from FIRST_POLLS
+    moment = FIRST_POLLS[-1]
+    while moment < LONGEST_DAY:
+        moment += day.every
+        yield moment
+
+
+def _kill(world, kill):
+    if kill.during is None:
+        world.restart(0)
+    else:
+        world.kill_during(*CALLS[kill.during], after_work=kill.after_work)

@@ -1,0 +1,21 @@
+"""Whole days of faults, restarts and lost state. A day that fails is played again by its number, which is its seed.
+
+`FIRST_DAY=1000 DAYS=200 pytest tests/service/test_days.py` plays others than the usual.
+"""
+
+import os
+
+import pytest
+
+from tests.service.days import faults_of, make_day, play
+
+FIRST_DAY = int(os.environ.get("FIRST_DAY", "0"))
+DAYS = int(os.environ.get("DAYS", "500"))
+
+
+@pytest.mark.parametrize("seed", range(FIRST_DAY, FIRST_DAY + DAYS))
+def test_day_ends_well(world, seed):
+    """Each task ends as it should, nothing is bought twice, and no batch is left running that nobody will read."""
+    day = make_day(seed)
+    node = play(world, day)
+    assert faults_of(world, node, day) == {}, day

@@ -343,6 +343,37 @@ async def test_delete_goes_on_in_the_background(connector, emulator, monkeypatch
     assert batch_of(emulator, meta).status == "cancelled"
 
 
+# get_metrics and get_logs
+
+
+async def test_logs_tell_states_and_errors(connector):
+    """What a person would ask first. flytekit's service declares the call as a stream, and cannot answer it."""
+    meta = await connector.create(make_template(), make_inputs("file-elsewhere"))
+    lines = (await connector.get_logs(meta)).body.results
+    assert [line.partition(" UTC ")[2] for line in lines[:2]] == ["created", "failed"]
+    assert lines[2].startswith("error: invalid_request: Cannot find file file-elsewhere")
+
+
+async def test_metrics_tell_requests_by_state(connector, emulator):
+    """In the form of a Prometheus range query, as Flyte's interface has it."""
+    emulator.order(RequestFault(custom_id="r-1", status=400))
+    meta = await submit(connector, emulator)
+    requests, _ = (await connector.get_metrics(meta)).results
+    assert requests.metric == "openai_batch_requests"
+    assert {series["metric"]["state"]: series["values"][0][1] for series in requests.data["result"]} == {
+        "total": "3",
+        "completed": "2",
+        "failed": "1",
+    }
+
+
+async def test_nothing_is_told_of_what_was_not_submitted(connector):
+    """There is no batch to tell of."""
+    key = {"metadata": {"flyte_key": "abc/0"}, "input_file_id": "file-1"}
+    with pytest.raises(UnavailableError, match="There is no batch yet to tell of"):
+        await connector.get_metrics(BatchEndpointMetadata(None, "", request=key))
+
+
 async def test_error_of_a_verb_has_a_cause_without_a_traceback(connector):
     """flytekit shows the traceback of the cause, and this one has none."""
     with pytest.raises(FlyteUserRuntimeException) as raised:

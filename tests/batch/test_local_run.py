@@ -1,3 +1,4 @@
+import asyncio
 import io
 import signal
 import subprocess
@@ -15,11 +16,11 @@ from flytekit.types.file import JSONLFile
 from flytekit.types.iterator import JSON
 from rich.console import Console
 
-from flytekitplugins.openai import BatchEndpointTask, BatchResult, create_batch
+from flytekitplugins.openai import BatchEndpointConnector, BatchEndpointTask, BatchResult, _client, create_batch
 from flytekitplugins.openai.batch import local
-from flytekitplugins.openai.emulator import BatchFault, RequestFault
+from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.exceptions import MissingAPIKeyError
-from tests.builders import make_client, make_jsonl, make_request, make_requests, upload
+from tests.builders import make_client, make_inputs, make_jsonl, make_request, make_requests, make_template, upload
 
 SECRET = Secret(group="team", key="key")
 
@@ -90,6 +91,32 @@ def test_failed_batch_ends_the_run_with_its_errors(openai_emulator):
         BatchEndpointTask(name="batch", config={})(input_file_id=file_id)
 
 
+def test_trouble_that_passes_does_not_end_the_run(openai_emulator, capsys):
+    """Nobody wants to begin anew because of a 503, and the progress line says what it waits for."""
+    openai_emulator.freeze()
+    openai_emulator.change(validating=1)
+    openai_emulator.order(CallFault(method="POST", path="/v1/batches", drop=True))
+    openai_emulator.order(CallFault(method="GET", path="/v1/batches/*", status=503, times=3))
+    ends = threading.Timer(0.5, openai_emulator.advance, [2])
+    ends.start()
+    result = ask_all(count=2)
+    ends.join()
+    assert len(lines_of(result.output_file)) == 2
+    said = capsys.readouterr().err
+    assert "openai-batch-local: Could not look up batch" in said
+    assert "Last seen: validating." in said
+    assert said.rstrip().endswith("openai-batch-local: completed: 2 of 2 requests done")
+
+
+def test_two_runs_of_one_file_are_two_batches(openai_emulator):
+    """On a laptop each call of a task is its own; only Flyte's attempts share a batch."""
+    file_id = upload(openai_emulator, make_requests(1))
+    for _ in range(2):
+        BatchEndpointTask(name="batch", config={})(input_file_id=file_id)
+    with make_client(openai_emulator) as client:
+        assert len(client.batches.list().data) == 2
+
+
 def test_internal_error_ends_the_run(openai_emulator):
     """flytekit before 1.16.25 would poll for ever."""
     openai_emulator.order(BatchFault(code="internal_error"))
@@ -116,6 +143,46 @@ def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
     assert first_line.startswith("batch: ")
     assert said == f"batch: interrupted; batch {batch.id!r} is being cancelled.\n"
     assert batch.status == "cancelled"
+
+
+def interrupt(emulator, capsys, *faults):
+    """What is said when a run is interrupted whose batch is under way."""
+    emulator.change(requests_per_second=0.001)
+    task = BatchEndpointTask(name="batch", config={})
+    connector = BatchEndpointConnector()
+    file_id = upload(emulator, make_requests(3))
+
+    async def create():
+        meta = await connector.create(make_template(), make_inputs(file_id), output_prefix="/run/1")
+        await _client.close_clients()
+        return meta
+
+    meta = asyncio.run(create())
+    emulator.order(*faults)
+    local.cancel(task.name, connector, meta)
+    return capsys.readouterr().err, meta.batch_id
+
+
+def test_interrupt_is_tried_again(emulator, capsys):
+    """A batch that nobody waits for goes on being billed, and a 503 is soon over."""
+    said, batch_id = interrupt(emulator, capsys, CallFault(path="*/cancel", status=503, times=2))
+    assert said == f"batch: interrupted; batch {batch_id!r} is being cancelled.\n"
+
+
+def test_interrupt_that_fails_says_so(emulator, capsys):
+    """Whoever reads it can cancel the batch on OpenAI's platform."""
+    said, batch_id = interrupt(emulator, capsys, CallFault(path="*/cancel", status=503, times=None))
+    assert said == (
+        f"batch: interrupted, but batch {batch_id!r} goes on: Could not cancel batch {batch_id!r}: "
+        "OpenAI is not able to answer now (503: ordered by the test).\n"
+    )
+
+
+def test_interrupt_before_anything_was_submitted_cancels_nothing(emulator, capsys):
+    """OpenAI was away the whole time, and has no batch of this run."""
+    emulator.order(CallFault(method="POST", path="/v1/batches", status=503))
+    said, batch_id = interrupt(emulator, capsys)
+    assert (batch_id, said) == ("", "batch: interrupted; no batch was running.\n")
 
 
 def test_interrupt_after_the_end_cancels_nothing(openai_emulator, capsys):

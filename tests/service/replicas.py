@@ -14,7 +14,6 @@ import grpc
 from flyteidl.admin.agent_pb2 import (
     CreateTaskRequest,
     DeleteTaskRequest,
-    GetTaskLogsRequest,
     GetTaskMetricsRequest,
     GetTaskRequest,
 )
@@ -86,10 +85,6 @@ class Replica:
         request = GetTaskMetricsRequest(task_type=TASK_TYPE, resource_meta=resource_meta)
         return self.tasks.GetTaskMetrics(request, timeout=DEADLINE).results
 
-    def get_logs(self, resource_meta):
-        request = GetTaskLogsRequest(task_type=TASK_TYPE, resource_meta=resource_meta)
-        return self.tasks.GetTaskLogs(request, timeout=DEADLINE).body.results
-
     def close(self):
         self._channel.close()
 
@@ -104,8 +99,8 @@ class Nursery:
 
     def __init__(self, directory, *, python=sys.executable):
         self.clock = Clock(directory / "clock")
-        self._log = directory / "log"
-        with self._log.open("ab") as log:
+        self.log = directory / "log"
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [python, Path(__file__).with_name("nursery.py")],
                 stdin=subprocess.PIPE,
@@ -128,13 +123,13 @@ class Nursery:
             # A port that was free may be taken before the service has it.
             if _wait_until_open(port, lambda pid=process_id: _is_alive(pid)):
                 return NurseryReplica(port, prometheus_port, process_id)
-        raise AssertionError(f"no service came up; see {self._log}")
+        raise AssertionError(f"no service came up; see {self.log}")
 
     def _fork(self, arguments, environment, call_seconds):
         order = {
             "arguments": arguments,
             "environment": environment,
-            "log": str(self._log),
+            "log": str(self.log),
             "clock": str(self.clock.path),
             "call_seconds": call_seconds,
         }

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+import urllib.request
 
 from flytekitplugins.openai.emulator import CallFault, Emulator
 from tests.builders import make_client, make_inputs, make_requests, make_template, upload_with
@@ -122,6 +123,14 @@ class World:
     def statuses(self):
         return [batch.status for batch in self.batches()]
 
+    def metric(self, name, *, reason):
+        """The value of a counter, over all replicas."""
+        return sum(_metric(replica.prometheus_port, f'{name}{{reason="{reason}"}}') for replica in self.replicas)
+
+    def log(self):
+        """What the replicas have logged, ever."""
+        return self._nursery.log.read_text()
+
     def stop(self):
         self.begin()
         for replica in self.replicas:
@@ -130,6 +139,12 @@ class World:
         if self.gate:
             self.gate.close()
         self.emulator.stop()
+
+
+def _metric(port, series):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
 
 
 class Trap(threading.Thread):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from flytekit.loggers import logger
-
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai._metrics import count_failure
 from flytekitplugins.openai.exceptions import Answer, OpenAIPluginError, RefusedBatchError
@@ -17,6 +15,8 @@ from .patience import Trouble
 
 __all__ = ["endure", "recover", "report"]
 
+# Not flytekit's, which `pyflyte` silences unless it is told `--verbose`.
+logger = logging.getLogger("flytekitplugins.openai")
 # How Azure and OpenAI say that there is room for no more batches now.
 _NO_ROOM = {429, 400}
 

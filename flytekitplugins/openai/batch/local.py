@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import sys
 import time
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.status import Status
 
 from flytekitplugins.openai._client import close_clients
+from flytekitplugins.openai.exceptions import PassingError
 
 from .connector import BatchEndpointConnector, BatchEndpointMetadata
 
@@ -24,6 +26,8 @@ __all__ = ["cancel", "watch"]
 POLL_SECONDS = 1.0
 # Where lines stay, there is one for each new state and in between fewer and fewer.
 LONGEST_SILENCE_SECONDS = 600.0
+# Whoever pressed Ctrl-C waits for it.
+CANCEL_ATTEMPTS = 3
 
 
 async def watch(name: str, connector: BatchEndpointConnector, resource_meta: BatchEndpointMetadata) -> Resource:
@@ -49,6 +53,10 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
 
     async def stop() -> list[str]:
         try:
+            for _ in range(CANCEL_ATTEMPTS - 1):
+                with contextlib.suppress(PassingError):
+                    return await connector.cancel(resource_meta)
+                await asyncio.sleep(POLL_SECONDS)
             return await connector.cancel(resource_meta)
         finally:
             await close_clients()

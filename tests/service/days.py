@@ -28,8 +28,14 @@ TROUBLES = {
     "cut off": {"truncate": 20},
     "not JSON": {"body": "<html>Bad gateway</html>"},
 }
-# While a key is rotated; when a task is created, they are told at once.
-TROUBLES_OF_POLLS = {**TROUBLES, "401": {"status": 401, "code": "invalid_api_key"}, "404": {"status": 404}}
+TROUBLES_OF = {
+    # While a key is rotated; when a task is created, they are told at once.
+    "poll": {**TROUBLES, "401": {"status": 401, "code": "invalid_api_key"}, "404": {"status": 404}},
+    # What was made lately is not on it yet.
+    "list": {**TROUBLES, "stale": {"body": '{"object": "list", "data": [], "has_more": false}'}},
+}
+# Longer than that they are no accident any more, in seconds.
+LONGEST = {"404": HOUR, "stale": 2 * MINUTE}
 CALLS = {
     "any": ("*", "/v1/batches*"),
     "create": ("POST", "/v1/batches"),
@@ -60,7 +66,7 @@ class Outage:
 
     def fault(self):
         method, path = CALLS[self.call]
-        how = (TROUBLES_OF_POLLS if self.call == "poll" else TROUBLES)[self.trouble]
+        how = TROUBLES_OF.get(self.call, TROUBLES)[self.trouble]
         return CallFault(method=method, path=path, seconds=self.lasts, times=None if self.lasts else 1, **how)
 
 
@@ -120,15 +126,13 @@ def make_day(seed):
     outages = []
     for _ in range(some(4, 0.5)):
         call = chance.choice(list(CALLS))
-        trouble = chance.choice(list(TROUBLES_OF_POLLS if call == "poll" else TROUBLES))
+        trouble = chance.choice(list(TROUBLES_OF.get(call, TROUBLES)))
         lasts = chance.choice([None, 2 * MINUTE, HOUR, 5 * HOUR])
-        outages.append(Outage(moment(), min(lasts, HOUR) if lasts and trouble == "404" else lasts, call, trouble))
+        outages.append(Outage(moment(), lasts and min(lasts, LONGEST.get(trouble, lasts)), call, trouble))
     kills = []
     for _ in range(some(2, 0.3)):
-        during = chance.choice([None, "create", "list", "poll", "cancel"])
-        # A cancel that OpenAI did not take is known to nobody once its process is killed.
-        at = moment() if abort_at is None else chance.uniform(0, abort_at)
-        kills.append(Kill(at, during, chance.random() < 0.5))
+        during = chance.choice([None, "create", "create", "list", "poll", "cancel"])
+        kills.append(Kill(moment(), during, chance.random() < 0.5))
     return Day(
         seed=seed,
         runs_for=runs_for,
@@ -169,9 +173,12 @@ def play(world, day):
         if node.timeouts:
             world.emulator.change(requests_per_second=pace)
             node.timeout = None
-        if day.abort_at is not None and moment >= day.abort_at:
+        # What came of a create whose reply was lost is known to nobody, unless another attempt finds it.
+        if day.abort_at is not None and moment >= day.abort_at and node.state.resource_meta is not None:
             world.propeller.abort(node)
-        while kills and kills[0].at <= moment:
+            # A cancel that OpenAI did not take is forgotten with its process.
+            world.spare()
+        while kills and kills[0].at <= moment and not world.propeller.has_aborted(node):
             _kill(world, kills.pop(0))
         killed = world.kills
         world.propeller.round(node)
@@ -187,20 +194,23 @@ def play(world, day):
 def faults_of(world, node, day):
     """What is not as it should be in the evening, with the details; empty when all is well."""
     world.emulator.clear_faults()
-    world.wait_until(lambda: not any(batch.status in LIVE - {"cancelling"} for batch in world.batches()))
+    world.wait_until(lambda: not _running(world))
+    running = _running(world)
     world.advance(HOUR)
-    batches = world.batches()
-    completed = [batch.id for batch in batches if batch.status == "completed"]
-    live = [batch.id for batch in batches if batch.status in LIVE]
+    completed = [batch.id for batch in world.batches() if batch.status == "completed"]
     wanted = [End.SUCCEEDED] if day.abort_at is None else [End.SUCCEEDED, End.ABORTED]
     checks = {
         Fault.LOST: (node.end in wanted, f"it ended as {node.end}: {node.state.message[-300:]}"),
         Fault.POLLS_FAILED: (node.state.poll_failures <= world.kills, f"{node.state.poll_failures} polls failed"),
         Fault.BOUGHT_TWICE: (len(completed) <= 1, f"{completed} completed"),
-        Fault.LEFT_RUNNING: (not live, f"nobody will read {live}"),
+        Fault.LEFT_RUNNING: (not running, f"nobody will read {running}"),
         Fault.WRONG_RESULT: (node.end is not End.SUCCEEDED or _result(node)["id"] in completed, "not of this batch"),
     }
     return {fault: detail for fault, (is_well, detail) in checks.items() if not is_well}
+
+
+def _running(world):
+    return [batch.id for batch in world.batches() if batch.status in LIVE - {"cancelling"}]
 
 
 def _result(node):

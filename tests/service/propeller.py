@@ -113,10 +113,13 @@ class Propeller:
         """End an execution from outside: what is under way is deleted in its next round."""
         self._aborted.add(id(node))
 
+    def has_aborted(self, node):
+        return id(node) in self._aborted
+
     def _evaluate(self, node):
         """One round of a node; returns whether its state is kept."""
         state = node.state
-        if id(node) in self._aborted:
+        if self.has_aborted(node):
             if state.resource_meta is not None:
                 self._replica().delete(state.resource_meta)
             state.end = End.ABORTED

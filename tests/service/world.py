@@ -49,8 +49,7 @@ class World:
 
     def begin(self):
         """Make OpenAI and Flyte as new. Time goes on from where it was, because the replicas have lived through it."""
-        while self._traps:
-            self._traps.pop().remove()
+        self.spare()
         if self.gate:
             self.gate.open()
         self.kills = 0
@@ -85,6 +84,11 @@ class World:
         fault = CallFault(method=method, path=path, delay=HOLD, after_work=after_work)
         self.emulator.order(fault)
         self._traps.append(Trap(fault, calls=self.emulator.calls, spring=lambda: self.restart(self._asked)))
+
+    def spare(self):
+        """Kill no replica any more that has not been killed by now."""
+        while self._traps:
+            self._traps.pop().remove()
 
     def come_to_rest(self):
         """Let OpenAI finish what it was asked for, however long ago its client went away."""

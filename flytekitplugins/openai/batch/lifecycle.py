@@ -110,7 +110,7 @@ def make_plan(
     good = [batch for batch in of_file if batch.status in SUCCEEDED] + live
     if good:
         return Plan(good[0], surplus=tuple(batch for batch in live if batch is not good[0]))
-    own = [batch for batch in of_file if _belongs_to(attempt, batch, adopted)]
+    own = [batch for batch in of_file if _belongs_to(attempt, batch, adopted) and not _was_surplus(batch, of_file)]
     if not own:
         return Plan(submit=True)
     last = own[-1]
@@ -188,6 +188,15 @@ def _belongs_to(attempt: str, batch: BatchSnapshot, adopted: str) -> bool:
         return True
     # What an earlier attempt made may be cancelled on behalf of that one even after this one has adopted it.
     return batch.id == adopted and batch.status not in ("cancelling", "cancelled")
+
+
+def _was_surplus(batch: BatchSnapshot, of_file: Sequence[BatchSnapshot]) -> bool:
+    """Whether a batch was cancelled because an older one ran, which came to an end of its own only later."""
+    stopped_at = batch.times.get("cancelling_at", batch.ended_at)
+    if batch.status not in ("cancelling", "cancelled") or stopped_at is None:
+        return False
+    older = of_file[: of_file.index(batch)]
+    return any(other.ended_at is None or other.ended_at >= stopped_at for other in older)
 
 
 def _is_refused_for_now(batch: BatchSnapshot, file_is_visible: bool) -> bool:

@@ -6,7 +6,7 @@ from flyteidl.core.execution_pb2 import TaskExecution
 from flytekitplugins.openai.emulator import BatchFault, CallFault
 from tests.builders import make_requests, upload
 from tests.service.propeller import End
-from tests.service.world import HOUR
+from tests.service.world import HOUR, MINUTE
 
 CREATE = {"method": "POST", "path": "/v1/batches"}
 LIST = {"method": "GET", "path": "/v1/batches"}
@@ -104,6 +104,22 @@ def test_two_that_race_leave_one(world):
     world.run(node, seconds=HOUR)
     assert world.statuses() == ["completed", "cancelled"]
     assert node.end is End.SUCCEEDED
+
+
+def test_batch_that_comes_late_is_cancelled(world):
+    """A server may make a batch minutes after its client gave up, when Flyte has long been told of another."""
+    world.emulator.change(requests_per_second=0.001)
+    node = world.node()
+    world.run(node, seconds=5 * MINUTE)
+    [first] = world.batches()
+    world.client.batches.create(
+        input_file_id=first.input_file_id,
+        endpoint=first.endpoint,
+        completion_window="24h",
+        metadata=first.metadata,
+    )
+    world.run(node, seconds=2 * HOUR)
+    assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed", "cancelled"])
 
 
 @pytest.mark.parametrize("retries", [0, 2])

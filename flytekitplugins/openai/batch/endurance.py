@@ -9,7 +9,7 @@ from flytekitplugins.openai._metrics import count_failure
 from flytekitplugins.openai.exceptions import Answer, OpenAIPluginError, RefusedBatchError
 
 from . import patience
-from .lifecycle import Outcome, Verdict, seconds_to_wait
+from .lifecycle import Outcome, Verdict
 from .memory import TaskMemory
 from .patience import Trouble
 
@@ -17,8 +17,6 @@ __all__ = ["endure", "recover", "report"]
 
 # Not flytekit's, which `pyflyte` silences unless it is told `--verbose`.
 logger = logging.getLogger("flytekitplugins.openai")
-# How Azure and OpenAI say that there is room for no more batches now.
-_NO_ROOM = {429, 400}
 
 
 def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, now: float) -> Verdict:
@@ -44,9 +42,9 @@ def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, no
         submitted=submitted,
     )
     is_waiting = not submitted or (task.verdict is not None and task.verdict.outcome is Outcome.WAITING)
-    if is_waiting and answer is not None and answer.status in _NO_ROOM:
+    if is_waiting and answer is not None and patience.is_asked_to_wait(answer.status, answer.code):
         task.put_off += 1
-        task.not_before = now + max(seconds_to_wait(task.put_off), answer.retry_after or 0.0)
+        task.not_before = now + patience.seconds_to_put_off(task.put_off, retry_after=answer.retry_after)
     report("poll", error, name=name, reason=reason, first=before is None)
     return patience.endure(task.trouble, last=task.verdict, now=now)
 

@@ -10,6 +10,7 @@ from .snapshot import BatchError, BatchSnapshot
 
 __all__ = [
     "FAILED",
+    "QUOTA_ERRORS",
     "RUNNING",
     "SUCCEEDED",
     "WINDOW_SECONDS",

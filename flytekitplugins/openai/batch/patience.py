@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .lifecycle import WINDOW_SECONDS, Outcome, Verdict
+from .lifecycle import QUOTA_ERRORS, WINDOW_SECONDS, Outcome, Verdict, seconds_to_wait
 
-__all__ = ["GRACE_SECONDS", "Trouble", "endure", "is_final_refusal"]
+__all__ = ["GRACE_SECONDS", "Trouble", "endure", "is_asked_to_wait", "is_final_refusal", "seconds_to_put_off"]
 
 # How much longer than its window a batch is believed in that cannot be asked about. They have been seen to end late.
 GRACE_SECONDS = 2 * 3600.0
@@ -14,6 +14,8 @@ GRACE_SECONDS = 2 * 3600.0
 LOST_BATCH_SECONDS = 2 * 3600.0
 # How long a new file may be unknown.
 LOST_FILE_SECONDS = 600.0
+# Creations are counted by the hour.
+LONGEST_PUT_OFF_SECONDS = 3600.0
 # Keys are rotated, and a new file may not be visible yet.
 REFUSALS_THAT_PASS = frozenset({401, 403, 404})
 
@@ -40,6 +42,17 @@ class Trouble:
 def is_final_refusal(status: int | None) -> bool:
     """Whether a batch that OpenAI refused to make with this HTTP status will not be made later either."""
     return status not in REFUSALS_THAT_PASS
+
+
+def is_asked_to_wait(status: int, code: str | None) -> bool:
+    """Whether OpenAI takes no more batches for the moment: of anybody's, or, as Azure says it, of this size."""
+    return status == 429 or code in QUOTA_ERRORS
+
+
+def seconds_to_put_off(times: int, *, retry_after: float | None) -> float:
+    """How long to put off what has been put off so many times in a row: as long as OpenAI says, up to an hour."""
+    asked_for = retry_after if retry_after is not None and retry_after > 0 else 0.0
+    return max(seconds_to_wait(times), min(asked_for, LONGEST_PUT_OFF_SECONDS))
 
 
 def endure(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:

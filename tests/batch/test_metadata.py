@@ -46,6 +46,16 @@ def test_metadata_survives_a_round_trip_whole():
     assert vars(BatchEndpointMetadata.decode(metadata.encode())) == vars(metadata)
 
 
+REQUEST = {"input_file_id": "file-1", "metadata": {"flyte_key": "abc/0"}}
+
+
+@pytest.mark.parametrize("batch_id", ["batch_1", ""])
+def test_request_survives_a_round_trip(batch_id):
+    """By it a batch is found, and submitted where there is none yet."""
+    metadata = BatchEndpointMetadata(None, batch_id, request=REQUEST)
+    assert vars(BatchEndpointMetadata.decode(metadata.encode())) == vars(metadata)
+
+
 def test_metadata_of_a_newer_release_is_read():
     """During an upgrade, replicas of both releases answer for the same task."""
     newer = json.dumps({"openai_org": None, "batch_id": "batch_1", "from_the_future": 1}).encode()
@@ -117,6 +127,9 @@ def test_any_bytes_are_metadata_or_refused(data):
         b"{}",
         b'{"batch_id": 5, "openai_org": null}',
         b'{"batch_id": "", "openai_org": null}',
+        b'{"batch_id": "", "openai_org": null, "request": {"input_file_id": "file-1"}}',
+        b'{"batch_id": "batch_1", "openai_org": null, "request": {"metadata": {"flyte_key": "abc/0"}}}',
+        b'{"batch_id": "batch_1", "openai_org": null, "request": ["input_file_id"]}',
         b'{"batch_id": "../files", "openai_org": null}',
         b'{"batch_id": "batch_1/cancel", "openai_org": null}',
         b'{"batch_id": "..", "openai_org": null}',

@@ -1,0 +1,44 @@
+from flytekitplugins.openai.batch import memory
+from flytekitplugins.openai.batch.lifecycle import Outcome, Verdict
+from flytekitplugins.openai.batch.memory import Memory, TaskMemory
+from tests.builders import make_batch
+
+
+def test_task_is_remembered_until_it_is_over():
+    """Under its own name."""
+    remembered = Memory()
+    remembered.of("a").put_off = 3
+    assert (remembered.of("a").put_off, remembered.of("b").put_off) == (3, 0)
+    remembered.forget("a")
+    assert remembered.of("a").put_off == 0
+
+
+def test_oldest_tasks_are_forgotten(monkeypatch):
+    """A service lives for months in 300 MB; a task that is forgotten is not lost."""
+    monkeypatch.setattr(memory, "MAX_TASKS", 3)
+    remembered = Memory()
+    for name in "abcad":
+        remembered.of(name).put_off = 1
+    assert len(remembered) == 3
+    assert [remembered.of(name).put_off for name in "acd"] == [1, 1, 1]
+
+
+def test_batch_is_remembered_with_its_end():
+    """How long it can be waited for when OpenAI is away."""
+    task, verdict = TaskMemory(), Verdict(Outcome.RUNNING, "in progress")
+    task.remember(make_batch("in_progress", created_at=100, expires_at=90_000), verdict)
+    assert (task.batch_id, task.ends_at, task.verdict) == ("batch_1", 90_000, verdict)
+
+
+def test_end_follows_from_the_beginning():
+    """Some servers tell no expiry."""
+    task = TaskMemory()
+    task.remember(make_batch("in_progress", created_at=100))
+    assert task.ends_at == 100 + 24 * 3600
+
+
+def test_end_may_be_unknown():
+    """Others tell no times at all."""
+    task = TaskMemory()
+    task.remember(make_batch("in_progress"))
+    assert task.ends_at is None

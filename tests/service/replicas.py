@@ -69,7 +69,7 @@ class Replica:
             template=template.to_flyte_idl(),
             inputs=inputs.to_flyte_idl(),
             output_prefix=output_prefix,
-            task_execution_metadata=execution.to_flyte_idl() if execution else None,
+            task_execution_metadata=execution,
         )
         return self.tasks.CreateTask(request, timeout=DEADLINE).resource_meta
 

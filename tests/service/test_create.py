@@ -12,6 +12,22 @@ CREATE = {"method": "POST", "path": "/v1/batches"}
 LIST = {"method": "GET", "path": "/v1/batches"}
 
 
+def test_batch_tells_where_it_comes_from(world):
+    """Whoever looks at the list of batches on OpenAI's platform finds the way back."""
+    world.propeller.round(world.node(config={"metadata": {"team": "search"}}))
+    [batch] = world.batches()
+    key = batch.metadata.pop("flyte_key")
+    assert batch.metadata == {
+        "team": "search",
+        "flyte_execution": "f1",
+        "flyte_project": "project",
+        "flyte_domain": "development",
+        "flyte_node": "n0",
+        "flyte_task": "workflow.batch",
+    }
+    assert key.endswith("/0")
+
+
 def test_forgotten_attempt_is_not_bought_again(world):
     """Flyte keeps a round's state only when the whole round succeeds, and then creates the same attempt again."""
     node = world.node()

@@ -57,6 +57,7 @@ def test_outage_is_logged_once(world, node):
     lines = [line for line in world.log().splitlines() if "logged once" in line]
     # Once by each replica.
     assert len(lines) == len(world.replicas)
+    assert lines[0].startswith("node 'n0' of execution 'f1': Could not look up batch 'batch_")
 
 
 def test_every_verb_keeps_its_budget(world, node):

@@ -83,12 +83,6 @@ class BatchEndpointMetadata(ResourceMeta):
     request: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
-    def task_name(self) -> str:
-        """A name for the task that no other has."""
-        key = self.order.key
-        return f"task {key.tag}" if key is not None else f"batch {self.batch_id!r}"
-
-    @property
     def order(self) -> Order:
         """What the task asked for."""
         return Order(self.batch_id, self.request)
@@ -175,14 +169,14 @@ class BatchEndpointConnector(AsyncConnectorBase):
             return await _submit_once(remote, metadata)
         if len(metadata.encode()) > MAX_BYTES:
             raise InvalidInputError(f"The config of the batch task is larger than {MAX_BYTES:,} bytes.")
-        task = self._memory.of(metadata.task_name)
+        task = self._memory.of(metadata.order.name)
         try:
             controller = Controller(remote, metadata.order, task, now=time.time())
             plan = await _within_budget(controller.settle(), "submit the batch")
         except (PassingError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.reason != "404":
                 raise
-            report("submission", error, name=metadata.task_name)
+            report("submission", error, name=metadata.order.label)
             return metadata
         if plan.batch is None:
             return metadata
@@ -196,21 +190,21 @@ class BatchEndpointConnector(AsyncConnectorBase):
 
         It never raises: Flyte counts the errors of a task's whole life, and after the sixth never asks again.
         """
-        name, now = resource_meta.task_name, time.time()
-        task = self._memory.of(name)
+        task, now = self._memory.of(resource_meta.order.name), time.time()
+        batch_id = task.batch_id or resource_meta.batch_id
+        doing = f"look up batch {batch_id!r}" if batch_id else "submit the batch"
         if task.trouble is not None and now < task.not_before:
             verdict = patience.endure(task.trouble, last=task.verdict, now=now)
-            return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(task.batch_id))
+            return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(batch_id))
         try:
-            resource = await _within_budget(self._poll(resource_meta, task, now), f"look after {name}")
+            resource = await _within_budget(self._poll(resource_meta, task, now), doing)
         except Exception as error:  # noqa: BLE001 (see above)
-            batch_id = task.batch_id or resource_meta.batch_id
-            verdict = endure(error, task, name=name, submitted=bool(batch_id), now=now)
+            verdict = endure(error, task, name=resource_meta.order.label, submitted=bool(batch_id), now=now)
             resource = Resource(PHASES[verdict.outcome], verdict.message, log_links=links(batch_id))
         else:
-            recover(task, name=name, now=now)
+            recover(task, name=resource_meta.order.label, now=now)
         if resource.phase not in (PHASES[Outcome.RUNNING], PHASES[Outcome.WAITING]):
-            self._memory.forget(name)
+            self._memory.forget(resource_meta.order.name)
         return resource
 
     async def delete(  # type: ignore[override]  # the same
@@ -224,8 +218,8 @@ class BatchEndpointConnector(AsyncConnectorBase):
         try:
             await self.cancel(resource_meta)
         except Exception as error:  # noqa: BLE001 (see above)
-            report("cancel", error, name=resource_meta.task_name)
-            self._cancellations.go_on(resource_meta.task_name, lambda: self.cancel(resource_meta))
+            report("cancel", error, name=resource_meta.order.label)
+            self._cancellations.go_on(resource_meta.order.name, lambda: self.cancel(resource_meta))
 
     async def cancel(self, resource_meta: BatchEndpointMetadata) -> list[str]:
         """Cancel the task's batches; returns the ids of those that stop because of it.
@@ -236,10 +230,10 @@ class BatchEndpointConnector(AsyncConnectorBase):
             UnavailableError: OpenAI was not reached, or did not answer in time.
         """
         remote = RemoteBatches(_account(resource_meta))
-        task = self._memory.of(resource_meta.task_name)
+        task = self._memory.of(resource_meta.order.name)
         controller = Controller(remote, resource_meta.order, task, now=time.time())
-        stopped = await _within_budget(controller.cancel(), f"cancel the batches of {resource_meta.task_name}")
-        self._memory.forget(resource_meta.task_name)
+        stopped = await _within_budget(controller.cancel(), "cancel the task's batches")
+        self._memory.forget(resource_meta.order.name)
         return stopped
 
     @_verb
@@ -279,7 +273,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
 
     async def _batch(self, resource_meta: BatchEndpointMetadata) -> BatchSnapshot:
         """The batch that counts, as it is."""
-        task = self._memory.of(resource_meta.task_name)
+        task = self._memory.of(resource_meta.order.name)
         batch_id = task.batch_id or resource_meta.batch_id
         if not batch_id:
             raise UnavailableError("There is no batch yet to tell of.")

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from .key import TaskKey
 from .legacy import read_pickled_fields
 
-__all__ = ["MAX_BYTES", "decode_fields", "encode_fields"]
+__all__ = ["MAX_BYTES", "decode_fields", "encode_fields", "is_batch_id"]
 
 # Ours are a few hundred bytes long, and the longest allowed are those of a task with metadata of its own.
 MAX_BYTES = 16_384
@@ -46,12 +46,12 @@ def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
     except (TypeError, RecursionError) as error:
         raise ValueError("the bytes cannot be read") from error
     unsound = [field for field, is_sound in _SOUND.items() if not is_sound(given.get(field))]
-    if unsound or not (_is_batch_id(given.get("batch_id")) or _may_lack_one(given)):
+    if unsound or not (is_batch_id(given.get("batch_id")) or _may_lack_one(given)):
         raise ValueError(f"{', '.join(unsound) or 'batch_id'}: not what it should be")
     return dict(given)
 
 
-def _is_batch_id(value: object) -> TypeGuard[str]:
+def is_batch_id(value: object) -> TypeGuard[str]:
     """Whether a value can be a batch's id: it becomes part of a path that the operator's key is sent to."""
     return isinstance(value, str) and _BATCH_ID.fullmatch(value) is not None
 

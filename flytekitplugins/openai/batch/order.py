@@ -33,7 +33,23 @@ class Order:
     @property
     def key(self) -> TaskKey | None:
         """By what the task's batches are found."""
-        return TaskKey.read(self.request.get("metadata")) if self.request is not None else None
+        return TaskKey.read(self._metadata)
+
+    @property
+    def name(self) -> str:
+        """A name for the task that no other has."""
+        return f"task {self.key.tag}" if self.key is not None else f"batch {self.batch_id!r}"
+
+    @property
+    def label(self) -> str:
+        """The task as an operator knows it, as far as Flyte told."""
+        execution, node = self._metadata.get("flyte_execution"), self._metadata.get("flyte_node")
+        return f"node {node!r} of execution {execution!r}" if execution and node else self.name
+
+    @property
+    def _metadata(self) -> Mapping[str, Any]:
+        metadata = (self.request or {}).get("metadata")
+        return metadata if isinstance(metadata, Mapping) else {}
 
 
 def read_request(

@@ -14,6 +14,7 @@ from flytekitplugins.openai._client import Account, async_client, explained
 from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedBatchError, RefusedError, UnavailableError
 
 from . import lifecycle
+from .encoding import is_batch_id
 from .ledger import Ledger, Page
 from .snapshot import BatchSnapshot
 from .submission import creation_arguments
@@ -141,13 +142,17 @@ class RemoteBatches:
         if not isinstance(listed, list):
             raise UnavailableError(f"Could not {doing}: the answer was not a list.", reason="unreadable")
         has_more = answer.get("has_more")
-        found = [BatchSnapshot.from_dict(batch) for batch in listed if isinstance(batch, Mapping)]
-        return Page(found, has_more if isinstance(has_more, bool) else len(listed) >= limit)
+        found = (BatchSnapshot.from_dict(batch) for batch in listed if isinstance(batch, Mapping))
+        return Page(
+            [batch for batch in found if is_batch_id(batch.id)],
+            has_more if isinstance(has_more, bool) else len(listed) >= limit,
+        )
 
 
 def _snapshot(answer: Any, doing: str) -> BatchSnapshot:
     # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not OpenAI's.
     batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
-    if not batch.id:
+    # An id that could not be read again from the metadata would lose the batch.
+    if not is_batch_id(batch.id):
         raise UnavailableError(f"Could not {doing}: the answer was not a batch.", reason="unreadable")
     return batch

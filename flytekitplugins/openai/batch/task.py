@@ -115,12 +115,12 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
 
     async def _get(self, resource_meta: Any) -> Resource:
         resource = await watch(self.name, self._connector, resource_meta)
-        self._ended.add(resource_meta.task_name)
+        self._ended.add(resource_meta.order.name)
         return resource
 
     def connector_signal_handler(self, resource_meta: Any, signum: int, frame: Any) -> None:  # noqa: ARG002
         """Cancel the batch when the run is interrupted; flytekit asks this of every batch the run ever made."""
-        if resource_meta.task_name not in self._ended:
+        if resource_meta.order.name not in self._ended:
             cancel(self.name, self._connector, resource_meta)
 
 

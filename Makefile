@@ -6,13 +6,14 @@ ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/ready
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: help demo test check format build clean
+.PHONY: help demo test check format bench build clean
 
 help:
 	@echo "make demo    run an example workflow from end to end, without a key"
 	@echo "make test    run the whole test suite"
 	@echo "make check   lint, formatting, types"
 	@echo "make format  put the code into its form"
+	@echo "make bench   compare the connector with the published one, in ten minutes"
 	@echo "make build   make the wheel and the sdist"
 	@echo "make clean   remove what the others made"
 
@@ -31,13 +32,16 @@ format: $(READY)
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
+bench: $(READY)
+	@$(BIN)/python -m benchmarks
+
 build: $(READY)
 	@rm -rf dist
 	@$(BIN)/python -m build
 	@$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf $(ENVIRONMENT) dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENVIRONMENT) benchmarks/.published dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml
 	@for python in $(PYTHONS); do \

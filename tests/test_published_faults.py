@@ -64,6 +64,32 @@ async def test_polls_share_a_client_and_a_connection(connector, emulator):
     assert len({call.connection for call in emulator.calls}) == 1
 
 
+async def test_poll_survives_what_passes(connector, emulator):
+    """There, each is an error to Flyte, which after the sixth never polls the task again."""
+    meta = await submit(connector, emulator)
+    for fault in ({"status": 503}, {"status": 401}, {"drop": True}, {"body": "<html>"}):
+        emulator.order(CallFault(path="/v1/batches/*", times=3, **fault))
+        assert (await connector.get(meta)).phase == TaskExecution.RUNNING
+        emulator.clear_faults()
+
+
+async def test_task_is_submitted_once(connector, emulator):
+    """Flyte creates the same again whenever it has lost what came of it. There, each time is another bill."""
+    template, inputs = make_template(), make_inputs(upload(emulator, make_requests(3)))
+    for attempt in (0, 0, 1):
+        await connector.create(template, inputs, output_prefix=f"s3://bucket/execution/n0/data/{attempt}")
+    with make_client(emulator) as client:
+        assert len(client.batches.list().data) == 1
+
+
+async def test_full_queue_is_no_failure(connector, emulator):
+    """There, it is, and the user starts it again by hand until it is not."""
+    emulator.change(enqueued_tokens=0)
+    template, inputs = make_template(), make_inputs(upload(emulator, make_requests(3)))
+    meta = await connector.create(template, inputs, output_prefix="s3://bucket/execution/n0/data/0")
+    assert (await connector.get(meta)).phase == TaskExecution.WAITING_FOR_RESOURCES
+
+
 async def test_cancelling_is_not_failed(connector, emulator):
     """For up to ten minutes such a batch is billed and may complete."""
     emulator.freeze()

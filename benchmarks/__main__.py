@@ -1,0 +1,34 @@
+"""`python -m benchmarks`: every part, one after the other."""
+
+import argparse
+import sys
+
+from . import days, polls, published
+from .errors import BenchmarkError
+
+
+def main() -> int:
+    """Measure and print; returns the exit status, which no time can change."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--polls", type=int, default=10_000, metavar="N", help="how often each connector is polled (%(default)s)"
+    )
+    parser.add_argument(
+        "--days", type=int, default=25, metavar="N", help="how many days each lives through (%(default)s)"
+    )
+    options = parser.parse_args()
+    if sys.platform != "linux":
+        print("The benchmarks need Linux: they read what a process has used from /proc.", file=sys.stderr)
+        return 1
+    try:
+        published.install()
+        polls.run(options.polls)
+        days.run(options.days)
+    except BenchmarkError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

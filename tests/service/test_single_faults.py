@@ -153,6 +153,9 @@ def test_single_fault(world, call, fault, lasts, then):
         passed = world.emulator.now() - begins_at
         if fault == REFUSED and passed >= LASTS[lasts]:
             world.gate.open()
+        if then is CANCELLED and lasts != "an hour":
+            # It is done in the background, in real time.
+            world.wait_until(lambda: stopped(world))
         if passed > DAY or (node.end is not None and (call != "delete" or passed > LASTS[lasts])):
             break
         world.advance(next(step for step, until in POLLS.items() if passed < until))
@@ -174,12 +177,16 @@ def strike(world, call, fault, seconds, file_id):
     world.emulator.order(CallFault(**CALLS[call], **how, **({"times": None, "seconds": seconds} if seconds else {})))
 
 
+def stopped(world):
+    return world.statuses()[0] in ("cancelling", "cancelled")
+
+
 def outcome(world, node, passed):
     """What became of a task, after so many seconds."""
     world.emulator.clear_faults()
     if node.end is End.ABORTED:
-        world.wait_until(lambda: world.statuses()[0] != "in_progress", seconds=0.5)
-        return Then.CANCELLED if world.statuses()[0] in ("cancelling", "cancelled") else Then.ABORTED
+        world.wait_until(lambda: world.statuses()[0] != "in_progress")
+        return Then.CANCELLED if stopped(world) else Then.ABORTED
     if node.end is End.SUCCEEDED:
         return Then.FINE if world.statuses() == ["completed"] else world.statuses()
     if node.end is None:

@@ -29,7 +29,7 @@ def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, no
         submitted: Whether it has a batch.
         now: Unix seconds.
     """
-    sentence, answer, reason = _explained(error)
+    sentence, answer, _ = _explained(error)
     if isinstance(error, RefusedBatchError) and patience.is_final_refusal(answer.status if answer else None):
         return Verdict(Outcome.FAILED, sentence)
     before = task.trouble
@@ -45,7 +45,7 @@ def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, no
     if is_waiting and answer is not None and patience.is_asked_to_wait(answer.status, answer.code):
         task.put_off += 1
         task.not_before = now + patience.seconds_to_put_off(task.put_off, retry_after=answer.retry_after)
-    report("poll", error, name=name, reason=reason, first=before is None)
+    report("poll" if submitted else "submission", error, name=name, first=before is None)
     return patience.endure(task.trouble, last=task.verdict, now=now)
 
 
@@ -56,21 +56,22 @@ def recover(task: TaskMemory, *, name: str, now: float) -> None:
     task.trouble, task.put_off = None, 0
 
 
-def report(what: str, error: Exception, *, name: str, reason: str | None = None, first: bool = True) -> None:
-    """Count a failure that Flyte is not told of as one, and log it unless it was logged already.
+def report(what: str, error: Exception, *, name: str, first: bool = True, last: bool = False) -> None:
+    """Count a failure that Flyte is not told of as one, and log the first and the last in a row.
 
     Args:
         what: As `count_failure` takes it.
         error: What happened.
         name: The task's name for the log.
-        reason: The same in a word.
         first: Whether it is the first in a row.
+        last: Whether it is not tried again.
     """
-    sentence, _, found = _explained(error)
-    count_failure(what, reason=reason or found)
-    if first:
+    sentence, _, reason = _explained(error)
+    count_failure(what, reason=reason)
+    if first or last:
+        prospect = "It is not tried any more." if last else "It is tried again."
         unexpected = None if isinstance(error, OpenAIPluginError) else error
-        _log(logging.WARNING, "%s: %s It is tried again.", name, sentence, error=unexpected)
+        _log(logging.WARNING, "%s: %s %s", name, sentence, prospect, error=unexpected)
 
 
 def _explained(error: Exception) -> tuple[str, Answer | None, str]:

@@ -55,7 +55,8 @@ def test_submission_that_is_put_off_is_counted(world):
     """By create, which leaves it to the polls, and by each poll that cannot do it either."""
     name = "flyte_connector_openai_submission_failures_total"
     before = world.metric(name, reason="503")
-    world.emulator.order(CallFault(method="GET", path="/v1/batches", status=503, times=3))
+    # Cancels of other tests may still look at the list; they submit nothing.
+    world.emulator.order(CallFault(method="POST", path="/v1/batches", status=503, times=3))
     world.run(world.node(), seconds=5 * MINUTE)
     assert world.metric(name, reason="503") == before + 3
 

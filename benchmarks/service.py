@@ -46,7 +46,7 @@ class ConnectorService:
         self.connector = connector
         self.openai = StandIn()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (`stop` closes it)
-        port, metrics_port = _free_port(), _free_port()
+        port, metrics_port = _free_ports()
         self.address = f"127.0.0.1:{port}"
         command = [connector.pyflyte, "serve", "connector", "--port", str(port), "--prometheus_port", str(metrics_port)]
         for module in connector.modules:
@@ -146,6 +146,7 @@ def machine_cpu_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+def _free_ports() -> tuple[int, int]:
+    """Two ports that nobody listens on; not the same one twice, as could be with one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as another:
+        return one.getsockname()[1], another.getsockname()[1]

@@ -7,7 +7,7 @@ import pytest
 
 from flytekitplugins.openai.emulator import Emulator
 from tests.conftest import is_ours
-from tests.service.replicas import DEADLINE, Nursery, Replica, free_port, serve_connector
+from tests.service.replicas import DEADLINE, Nursery, Replica, free_ports, serve_connector
 from tests.service.world import World
 
 
@@ -15,9 +15,9 @@ class ServiceProcess(Replica):
     """A real `pyflyte serve connector`, from the command line."""
 
     def __init__(self, environment, log):
-        port = free_port()
+        port, prometheus_port = free_ports()
         pyflyte = Path(sys.executable).with_name("pyflyte")
-        command = [pyflyte, *serve_connector(port, free_port())]
+        command = [pyflyte, *serve_connector(port, prometheus_port)]
         self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         super().__init__(port)
 

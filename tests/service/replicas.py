@@ -26,9 +26,10 @@ START_TIMEOUT = 60
 ATTEMPTS = 5
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+def free_ports():
+    """Two ports that nobody listens on; not the same one twice, as could be with one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as another:
+        return one.getsockname()[1], another.getsockname()[1]
 
 
 def _wait_until_open(port, is_alive):
@@ -118,7 +119,7 @@ class Nursery:
             call_seconds: How long it waits for an answer of OpenAI's, if not as long as usual.
         """
         for _ in range(ATTEMPTS):
-            port, prometheus_port = free_port(), free_port()
+            port, prometheus_port = free_ports()
             process_id = self._fork(serve_connector(port, prometheus_port), environment, call_seconds)
             # A port that was free may be taken before the service has it.
             if _wait_until_open(port, lambda pid=process_id: _is_alive(pid)):

@@ -215,6 +215,8 @@ def _server_words(error: openai.APIStatusError, account: Account) -> str:
     message = error.body.get("message") if isinstance(error.body, dict) else None
     if not isinstance(message, str) or not message:
         return ""
+    # Half a character, which JSON may have, protobuf cannot hold.
+    message = message.encode("utf-8", "replace").decode()
     return f": {message.rstrip('. ').replace(account.api_key.value, '***')}"
 
 

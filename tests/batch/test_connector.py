@@ -124,7 +124,7 @@ async def test_create_hands_on_arguments_the_sdk_has_no_name_for(connector, emul
 async def test_create_does_not_take_an_id_it_could_not_read_again(connector, emulator):
     """The id becomes part of a path, and metadata with such a one is refused: the batch would be lost."""
     emulator.order(CallFault(method="POST", path="/v1/batches", body='{"id": "../files", "status": "validating"}'))
-    with pytest.raises(UnavailableError, match="the answer was not a batch"):
+    with pytest.raises(RefusedError, match=r"'\.\./files' cannot be the id of a batch"):
         await submit(connector, emulator)
 
 

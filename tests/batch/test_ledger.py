@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch import ledger as module
-from flytekitplugins.openai.batch.ledger import Ledger, Page
+from flytekitplugins.openai.batch.ledger import Ledger, Page, StaleListError
 from tests.builders import make_batch
 
 HOUR = 3600
@@ -92,6 +92,27 @@ async def test_batch_that_appears_late_is_found():
     await look(ledger, account)
     account.add(7, age=500)
     assert 7 in await look(ledger, account)
+
+
+async def test_list_that_is_behind_says_nothing():
+    """What was on it a moment ago is not: who knows what else is missing."""
+    account = Account([0, 60, 120])
+    ledger = Ledger()
+    await look(ledger, account)
+    account.batches.pop(0)
+    with pytest.raises(StaleListError, match="the list of batches lacks b0"):
+        await look(ledger, account)
+
+
+async def test_callers_who_run_out_of_time_do_not_stop_the_reading():
+    """A reading of a minute is of use to those who come after it, however short each call is."""
+    account, ledger = Account(range(3_000)), Ledger()
+    for _ in range(200):
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(look(ledger, account), 0.0001)
+    account.calls.clear()
+    assert await look(ledger, account) == set(range(3_000))
+    assert len(account.calls) < 40
 
 
 async def test_list_that_cannot_be_read_says_nothing():

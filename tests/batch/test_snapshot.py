@@ -1,3 +1,4 @@
+import json
 import time
 
 import pytest
@@ -127,3 +128,28 @@ def test_no_answer_makes_reading_raise(raw):
 def test_no_counts_make_reading_raise(counts):
     """Nor do counts of any form."""
     BatchSnapshot.from_dict({"request_counts": counts})
+
+
+@pytest.mark.parametrize("broken", ["\ud83d", "caf\u00e9 \ud83d"])
+def test_half_a_character_is_replaced(broken):
+    """JSON may have it where a message was cut, and protobuf cannot hold it: the answer would be lost."""
+    batch = BatchSnapshot.from_dict({"id": "b", "metadata": {broken: [broken]}, "errors": [{"message": broken}]})
+    json.dumps(batch.result, ensure_ascii=False).encode()
+    assert batch.errors[0].message.endswith("?")
+
+
+def test_huge_integer_is_a_float():
+    """It would not fit into a literal."""
+    assert BatchSnapshot.from_dict({"id": "b", "usage": {"total_tokens": 2**70}}).usage == {"total_tokens": 2.0**70}
+
+
+@pytest.mark.parametrize("line", ["9" * 5_000, "9" * 30])
+def test_line_number_without_end_is_left_out(line):
+    """Python itself refuses to read it."""
+    assert BatchSnapshot.from_dict({"errors": [{"line": line}]}).errors[0].line is None
+
+
+@pytest.mark.parametrize("moment", [0, -5])
+def test_time_that_is_none_is_left_out(moment):
+    """Some servers write zero where OpenAI writes null."""
+    assert BatchSnapshot.from_dict({"created_at": moment}).times == {}

@@ -48,7 +48,8 @@ class World:
         self.begin()
 
     def begin(self):
-        """Make OpenAI and Flyte as new. Time goes on from where it was, because the replicas have lived through it."""
+        """Make OpenAI and Flyte as new, some hours later: the replicas go on, and may not miss batches of lately."""
+        self._nursery.clock.advance(2 * HOUR)
         self.spare()
         if self.gate:
             self.gate.open()

@@ -43,6 +43,8 @@ __all__ = ["OPENAI_API_KEY", "BatchEndpointConnector", "BatchEndpointMetadata", 
 # Flyte cancels a call after 10 s; a verb that ends by itself before that can still say why.
 BUDGET_SECONDS = 8.0
 
+ROOM_FOR_AN_ID = 1_024
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -167,8 +169,10 @@ class BatchEndpointConnector(AsyncConnectorBase):
         if metadata.order.key is None:
             # Nothing will find this batch again, so that nothing may submit it again.
             return await _submit_once(remote, metadata)
-        if len(metadata.encode()) > MAX_BYTES:
-            raise InvalidInputError(f"The config of the batch task is larger than {MAX_BYTES:,} bytes.")
+        if len(metadata.encode()) > MAX_BYTES - ROOM_FOR_AN_ID:
+            raise InvalidInputError(
+                f"The config of the batch task is larger than {MAX_BYTES - ROOM_FOR_AN_ID:,} bytes."
+            )
         task = self._memory.of(metadata.order.name)
         try:
             controller = Controller(remote, metadata.order, task, now=time.time())

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
-from flytekitplugins.openai.exceptions import UnavailableError
+from flytekitplugins.openai.exceptions import OpenAIPluginError, UnavailableError
 
 from . import lifecycle
+from .endurance import report
 from .lifecycle import Outcome, Plan
 from .memory import TaskMemory
 from .order import Order
@@ -54,10 +55,18 @@ class Controller:
             known: A batch of the task's as it is now. It counts even if it is not on OpenAI's list.
         """
         plan = await self._look(known)
-        await self._cancel_listed(plan.surplus)
         if plan.submit:
             plan = await self._submit(plan, known)
-        self._task.looked_at = self._now
+        elif plan.batch is not None and not plan.batch.raw:
+            # The list's word for it is short.
+            plan = replace(plan, batch=await self._remote.retrieve(plan.batch.id))
+        try:
+            await self._cancel_listed(plan.surplus)
+        except OpenAIPluginError as error:
+            # The next poll looks again; what became of the task is known all the same.
+            report("cancel", error, name=self._order.label)
+        else:
+            self._task.looked_at = self._now
         return plan
 
     async def cancel(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -141,7 +142,9 @@ def is_due_for_a_look(batch: BatchSnapshot, *, looked_at: float | None, now: flo
         now: Unix seconds, as the others.
     """
     is_young = abs(now - batch.times.get("created_at", 0.0)) < RACE_SECONDS
-    return is_young and (looked_at is None or now - looked_at >= LOOK_SECONDS)
+    # Once it has completed nobody looks again.
+    is_time = looked_at is None or now - looked_at >= LOOK_SECONDS or batch.status in SUCCEEDED
+    return is_young and is_time
 
 
 def seconds_to_wait(refusals: int) -> float:
@@ -197,7 +200,12 @@ def _was_surplus(batch: BatchSnapshot, of_file: Sequence[BatchSnapshot]) -> bool
     if batch.status not in ("cancelling", "cancelled") or stopped_at is None:
         return False
     older = of_file[: of_file.index(batch)]
-    return any(other.ended_at is None or other.ended_at >= stopped_at for other in older)
+    return any(_ran_until(other) >= stopped_at for other in older)
+
+
+def _ran_until(batch: BatchSnapshot) -> float:
+    """When a batch came to its end, or was asked to; later than anything while it runs."""
+    return min(batch.times.get("cancelling_at", math.inf), math.inf if batch.ended_at is None else batch.ended_at)
 
 
 def _is_refused_for_now(batch: BatchSnapshot, file_is_visible: bool) -> bool:

@@ -15,7 +15,7 @@ from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedBatchErr
 
 from . import lifecycle
 from .encoding import is_batch_id
-from .ledger import Ledger, Page
+from .ledger import Ledger, Page, StaleListError
 from .snapshot import BatchSnapshot
 from .submission import creation_arguments
 
@@ -57,7 +57,11 @@ class RemoteBatches:
         ledger = _ledgers.get(self._client)
         if ledger is None:
             ledger = _ledgers[self._client] = Ledger()
-        found = await ledger.batches_of(node, self._page)
+        try:
+            found = await ledger.batches_of(node, self._page)
+        except StaleListError as error:
+            sentence = f"Could not read the list of batches: it is behind ({error})."
+            raise UnavailableError(sentence, reason="stale") from None
         return list(await asyncio.gather(*map(self._renewed, found)))
 
     async def create(self, request: Mapping[str, Any]) -> BatchSnapshot:
@@ -72,9 +76,13 @@ class RemoteBatches:
         try:
             with explained(self._account, doing):
                 answer = await batches.create(**creation_arguments(request, batches.create))
-                return _snapshot(answer, doing)
         except RefusedError as refusal:
             raise RefusedBatchError(str(refusal), answer=refusal.answer) from None
+        batch_id = getattr(answer, "id", None)
+        if batch_id and not is_batch_id(batch_id):
+            # It could not be read again from the metadata; and without it, each poll would make another batch.
+            raise RefusedBatchError(f"Could not {doing}: {batch_id!r} cannot be the id of a batch.")
+        return _snapshot(answer, doing)
 
     async def cancel(self, batch_id: str, *, listed: bool = False) -> bool:
         """Ask for a batch to stop; `False` when it is over already, or gone.
@@ -125,8 +133,9 @@ class RemoteBatches:
         if batch.status in lifecycle.FAILED:
             return batch
         try:
-            # Some servers tell less of a batch here than in their list.
-            return replace(await self.retrieve(batch.id), key=batch.key, input_file_id=batch.input_file_id)
+            fresh = await self.retrieve(batch.id)
+            # Some servers tell more of a batch in their list, others less.
+            return replace(fresh, key=batch.key, input_file_id=batch.input_file_id or fresh.input_file_id)
         except OpenAIPluginError:
             # That it exists is known, and what matters most.
             return batch
@@ -152,7 +161,6 @@ class RemoteBatches:
 def _snapshot(answer: Any, doing: str) -> BatchSnapshot:
     # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not OpenAI's.
     batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
-    # An id that could not be read again from the metadata would lose the batch.
     if not is_batch_id(batch.id):
         raise UnavailableError(f"Could not {doing}: the answer was not a batch.", reason="unreadable")
     return batch

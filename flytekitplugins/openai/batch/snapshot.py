@@ -24,6 +24,8 @@ _TIMES = (
     "expires_at",
 )
 _ENDS = ("completed_at", "failed_at", "expired_at", "cancelled_at")
+# More digits than any line number has.
+LONGEST_NUMBER = 18
 _FILE_IDS = ("input_file_id", "output_file_id", "error_file_id")
 
 
@@ -75,6 +77,7 @@ class BatchSnapshot:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> BatchSnapshot:
         """Read an answer. Nothing in it can make this raise; what is not understood is left out."""
+        raw = {str(name): _clean(value) for name, value in raw.items()}
         counts = _mapping(raw.get("request_counts"))
         times = {name: seconds for name in _TIMES if (seconds := _seconds(raw.get(name))) is not None}
         return cls(
@@ -125,6 +128,19 @@ class BatchSnapshot:
         return {name: value for name, value in known.items() if value is not None}
 
 
+def _clean(value: Any) -> Any:
+    """`value` as protobuf can hold it: half a character, which JSON may have, is replaced; a huge integer a float."""
+    if isinstance(value, Mapping):
+        return {_clean(str(name)): _clean(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and abs(value) > sys.maxsize:
+        return float(value) if abs(value) <= sys.float_info.max else None
+    return value
+
+
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -145,7 +161,8 @@ def _is_finite(value: object) -> TypeGuard[float]:
 def _seconds(value: object) -> float | None:
     """Unix seconds, from a number or from an ISO 8601 text as some compatible servers send it."""
     if _is_finite(value):
-        return float(value)
+        # Some write zero for none.
+        return float(value) if value > 0 else None
     if not isinstance(value, str):
         return None
     try:
@@ -172,7 +189,7 @@ def _error(entry: object) -> BatchError:
     if not isinstance(entry, Mapping):
         return BatchError(code=None, message=str(entry))
     line = entry.get("line")
-    if isinstance(line, str) and line.isdecimal():
+    if isinstance(line, str) and line.isdecimal() and len(line) < LONGEST_NUMBER:
         line = int(line)
     code = entry.get("code")
     return BatchError(

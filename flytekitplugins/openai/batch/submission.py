@@ -53,7 +53,8 @@ def creation_arguments(request: Mapping[str, Any], create: Callable[..., Any]) -
 
 
 def _tagged(metadata: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-    tagged = dict(metadata)
+    # A key that somebody copied from another batch would make two tasks one.
+    tagged = {name: value for name, value in metadata.items() if name != TAG}
     for name, value in tags.items():
         if name not in tagged and len(tagged) < METADATA_ENTRIES:
             tagged[name] = value[:METADATA_VALUE_LENGTH]

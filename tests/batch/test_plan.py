@@ -104,6 +104,13 @@ def test_batch_that_lost_a_race_is_not_taken_for_the_users_cancel():
     assert plan(older, newer).submit
 
 
+def test_cancel_beside_a_batch_that_was_being_cancelled_is_the_users():
+    """The older one, of an attempt that timed out, had been asked to stop before."""
+    older = batch(1, "cancelling", attempt="0", age=10 * MINUTE, cancelling_at=NOW - 5 * MINUTE)
+    newer = batch(2, "cancelled", attempt="1", age=4 * MINUTE, ended=MINUTE)
+    assert plan(older, newer, attempt="1") == Plan(newer)
+
+
 def test_cancel_of_a_batch_that_was_submitted_again_is_the_users():
     """Nothing else of the task was running."""
     first = refused(1, ended=10 * MINUTE)

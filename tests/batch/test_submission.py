@@ -59,6 +59,11 @@ def test_entry_of_the_user_is_not_replaced():
     assert request_of({"metadata": given}, key=KEY, tags=TAGS)["metadata"]["flyte_node"] == "mine"
 
 
+def test_key_that_was_copied_from_another_batch_is_replaced():
+    """It would make two tasks one: to abort the one would cancel the other's batch."""
+    assert request_of({"metadata": {"flyte_key": "other/0"}}, key=KEY)["metadata"] == {"flyte_key": "abc/0"}
+
+
 def test_tag_is_as_long_as_a_value_may_be():
     """OpenAI would refuse the batch for a longer one."""
     assert len(request_of({}, key=KEY, tags={"flyte_task": "x" * 600})["metadata"]["flyte_task"]) == 512

@@ -138,6 +138,34 @@ def test_batch_that_comes_late_is_cancelled(world):
     assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed", "cancelled"])
 
 
+def test_batch_that_comes_late_beside_a_quick_one_is_cancelled(world):
+    """Once a batch has completed nobody asks about its task any more, so it is made sure of then."""
+    world.emulator.change(requests_per_second=0.05)
+    node = world.node()
+    world.run(node, seconds=30)
+    world.emulator.change(requests_per_second=0.0001)
+    [first] = world.batches()
+    world.client.batches.create(
+        input_file_id=first.input_file_id,
+        endpoint=first.endpoint,
+        completion_window="24h",
+        metadata=first.metadata,
+    )
+    world.run(node, seconds=HOUR)
+    assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed", "cancelled"])
+
+
+def test_twin_that_cannot_be_cancelled_does_not_hide_the_batch(world):
+    """The task goes on, and the cancel is tried again."""
+    world.emulator.change(requests_per_second=0.001)
+    node = world.node()
+    world.emulator.order(CallFault(**CREATE, drop=True, after_work=True))
+    world.emulator.order(CallFault(**LIST, body='{"object": "list", "data": [], "has_more": false}', times=3))
+    world.emulator.order(CallFault(method="POST", path="*/cancel", status=403, times=2))
+    world.run(node, seconds=2 * HOUR)
+    assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed", "cancelled"])
+
+
 @pytest.mark.parametrize("retries", [0, 2])
 def test_refusal_is_told_at_once(world, retries):
     """Nothing is gained by trying again what OpenAI refuses for good."""

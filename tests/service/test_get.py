@@ -31,6 +31,17 @@ def test_outage_of_many_polls_costs_none(world, node):
     assert (node.end, node.state.poll_failures) == (End.SUCCEEDED, 0)
 
 
+def test_half_a_character_does_not_fail_a_poll(world):
+    """A message that was cut in the middle of an emoji; gRPC could not carry it."""
+    half = r"\ud83d"
+    body = f'{{"id": "batch_1", "status": "in_progress", "errors": "oh {half}", "model": "{half}"}}'
+    node = world.node()
+    world.propeller.round(node)
+    world.emulator.order(CallFault(**POLL, body=body, times=None, seconds=HOUR))
+    world.run(node, seconds=2 * HOUR)
+    assert (node.end, node.state.poll_failures) == (End.SUCCEEDED, 0)
+
+
 def test_outage_does_not_change_what_the_console_shows(world, node):
     """It is running, and Flyte shows a new message only with a new phase."""
     world.emulator.order(CallFault(**POLL, status=503, times=None, seconds=HOUR))

@@ -45,7 +45,8 @@ class RemoteBatches:
         """
         doing = f"look up batch {batch_id!r}"
         with explained(self._account, doing):
-            return _snapshot(await self._client.batches.retrieve(batch_id), doing)
+            # It goes by the id it was asked for, whatever the answer says.
+            return replace(_snapshot(await self._client.batches.retrieve(batch_id), doing), id=batch_id)
 
     async def of_node(self, node: str) -> list[BatchSnapshot]:
         """All batches that were made for a node of Flyte's, as they are now.

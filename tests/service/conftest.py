@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flytekitplugins.openai.emulator import Emulator
+from flytekitplugins.openai.emulator.settings import Settings
 from tests.conftest import is_ours
 from tests.service.replicas import DEADLINE, Nursery, Replica, free_ports, serve_connector
 from tests.service.world import World
@@ -46,9 +47,12 @@ def service(service_and_emulator):
 
 @pytest.fixture
 def emulator(service_and_emulator):
-    """The emulator behind the service, as if it were new."""
+    """The emulator behind the service, well and quick again; its batches stay, because the service knows of them."""
     emulator = service_and_emulator[1]
-    emulator.reset()
+    emulator.clear_faults()
+    emulator.thaw()
+    emulator.change(**vars(Settings()))
+    emulator.calls.clear()
     return emulator
 
 

@@ -1,5 +1,6 @@
 """Connector services: started as `pyflyte serve connector`, called as FlytePropeller calls, and killed at will."""
 
+import itertools
 import json
 import os
 import signal
@@ -64,12 +65,13 @@ class Replica:
         grpc.channel_ready_future(self._channel).result(START_TIMEOUT)
         self.tasks = AsyncAgentServiceStub(self._channel)
         self.metadata = AgentMetadataServiceStub(self._channel)
+        self._executions = itertools.count()
 
-    def create(self, template, inputs, *, output_prefix="s3://bucket/execution/n0/data/0", execution=None):
+    def create(self, template, inputs, *, output_prefix=None, execution=None):
         request = CreateTaskRequest(
             template=template.to_flyte_idl(),
             inputs=inputs.to_flyte_idl(),
-            output_prefix=output_prefix,
+            output_prefix=output_prefix or f"s3://bucket/execution-{next(self._executions)}/n0/data/0",
             task_execution_metadata=execution,
         )
         return self.tasks.CreateTask(request, timeout=DEADLINE).resource_meta

@@ -248,3 +248,9 @@ def test_plan_always_goes_on_or_ends(batches, attempt, visible):
     assert found.submit or found.batch is not None
     if found.waiting:
         assert found.batch.status in FAILED
+
+
+def test_young_batch_that_completed_is_made_sure_of_at_once():
+    """Nobody asks about its task again."""
+    completed = batch(status="completed", age=60, ended=10)
+    assert is_due_for_a_look(completed, looked_at=NOW - 5, now=NOW)

@@ -122,11 +122,8 @@ def test_two_that_race_leave_one(world):
     assert node.end is End.SUCCEEDED
 
 
-def test_batch_that_comes_late_is_cancelled(world):
-    """A server may make a batch minutes after its client gave up, when Flyte has long been told of another."""
-    world.emulator.change(requests_per_second=0.001)
-    node = world.node()
-    world.run(node, seconds=5 * MINUTE)
+def make_twin(world):
+    """OpenAI makes the one batch there is a second time, long after its client gave up."""
     [first] = world.batches()
     world.client.batches.create(
         input_file_id=first.input_file_id,
@@ -134,6 +131,14 @@ def test_batch_that_comes_late_is_cancelled(world):
         completion_window="24h",
         metadata=first.metadata,
     )
+
+
+def test_batch_that_comes_late_is_cancelled(world):
+    """A server may make a batch minutes after its client gave up, when Flyte has long been told of another."""
+    world.emulator.change(requests_per_second=0.001)
+    node = world.node()
+    world.run(node, seconds=5 * MINUTE)
+    make_twin(world)
     world.run(node, seconds=2 * HOUR)
     assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed", "cancelled"])
 
@@ -144,13 +149,7 @@ def test_batch_that_comes_late_beside_a_quick_one_is_cancelled(world):
     node = world.node()
     world.run(node, seconds=30)
     world.emulator.change(requests_per_second=0.0001)
-    [first] = world.batches()
-    world.client.batches.create(
-        input_file_id=first.input_file_id,
-        endpoint=first.endpoint,
-        completion_window="24h",
-        metadata=first.metadata,
-    )
+    make_twin(world)
     world.run(node, seconds=HOUR)
     assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed", "cancelled"])
 

@@ -27,7 +27,24 @@ DEFINED_IN = {
     ],
     "batch.workflow": ["create_batch"],
 }
-PURE = ["encoding", "history", "key", "ledger", "legacy", "lifecycle", "memory", "patience", "snapshot", "submission"]
+PURE = [
+    "encoding",
+    "history",
+    "index",
+    "key",
+    "ledger",
+    "legacy",
+    "lifecycle",
+    "memory",
+    "patience",
+    "problems",
+    "requests",
+    "result_lines",
+    "results",
+    "snapshot",
+    "submission",
+    "uniqueness",
+]
 MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "flytekitplugins.openai.")]
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from .key import TaskKey
 
-__all__ = ["BatchError", "BatchSnapshot", "canonical_status"]
+__all__ = ["BatchError", "BatchSnapshot", "canonical_status", "errors_of"]
 
 _TIMES = (
     "created_at",
@@ -92,7 +92,7 @@ class BatchSnapshot:
             total=_count(counts.get("total")),
             completed=_count(counts.get("completed")),
             failed=_count(counts.get("failed")),
-            errors=_errors(raw.get("errors")),
+            errors=errors_of(raw),
             times=times,
             usage=_mapping(raw.get("usage")),
             raw=raw,
@@ -172,8 +172,9 @@ def _seconds(value: object) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def _errors(value: object) -> tuple[BatchError, ...]:
-    """The errors, given as OpenAI's list object, a bare list, one error, a text, or not at all."""
+def errors_of(batch: Mapping[str, Any]) -> tuple[BatchError, ...]:
+    """The errors of a batch, given as OpenAI's list object, a bare list, one error, a text, or not at all."""
+    value = batch.get("errors")
     if isinstance(value, Mapping):
         value = value.get("data", value)
     if isinstance(value, Mapping):

@@ -1,0 +1,57 @@
+"""What is wrong with an input, told in one sentence however much it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["SHOWN", "BadRequestsError", "Problems"]
+
+# How many of the first kind are told; of every other kind, one.
+SHOWN = 10
+# Nobody reads a line of a megabyte to find what is wrong with it.
+LONGEST_DETAIL = 200
+
+
+class BadRequestsError(ValueError):
+    """An input cannot be sent; the text goes on after the name of the input and a colon."""
+
+
+class Problems:
+    """Collects problems by kind: the first few of each, and how many there are."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, list[str]] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, line: int, kind: str, detail: str) -> None:
+        """Note what is wrong with a line.
+
+        Args:
+            line: Its number, counted from 1.
+            kind: What is wrong, as a predicate: "is not valid JSON".
+            detail: What this one has that it should not, or lacks.
+        """
+        self.add_all(kind, [(line, detail)], count=1)
+
+    def add_all(self, kind: str, problems: Iterable[tuple[int, str]], *, count: int) -> None:
+        """Note `count` problems of a kind, of which these are the first."""
+        shown = self._first.setdefault(kind, [])
+        for line, detail in problems:
+            if len(shown) < SHOWN:
+                said = detail if len(detail) <= LONGEST_DETAIL else f"{detail[:LONGEST_DETAIL]}..."
+                shown.append(f"line {line:,} {kind} ({said})")
+        self._counts[kind] = self._counts.get(kind, 0) + count
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def __str__(self) -> str:
+        total = sum(self._counts.values())
+        told: list[str] = []
+        for kind, shown in self._first.items():
+            some = shown[:1] if told else shown
+            more = self._counts[kind] - len(some)
+            told.append(
+                ", ".join(some) + (f" (and {more:,} more like {'it' if len(some) == 1 else 'these'})" * (more > 0))
+            )
+        return f"{total:,} problem{'s' * (total > 1)}: {'; '.join(told)}"

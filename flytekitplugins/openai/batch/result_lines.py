@@ -1,0 +1,186 @@
+"""One line coming back: whose it is, whether it succeeded, and what it says if it did not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+__all__ = ["Failure", "ResultLine", "Usage", "failure_in", "is_worth_running_again", "missing_line", "read_line"]
+
+# Codes of requests that never got an HTTP answer, and statuses, of what may go well the next time.
+# https://platform.openai.com/docs/guides/batch#batch-expiration, https://platform.openai.com/docs/guides/error-codes
+MISSING = "missing"
+INTERNAL = "internal_error"
+CODES_WORTH_IT = frozenset({"batch_expired", "batch_cancelled", "request_timeout", MISSING, INTERNAL})
+STATUSES_WORTH_IT = frozenset({408, 409, 429})
+NO_CODE = "unknown"
+
+
+@dataclass
+class Usage:
+    """Tokens; `cached` are among the input, `reasoning` among the output."""
+
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    def add(self, more: Usage) -> None:
+        """Count some more in."""
+        self.input += more.input
+        self.cached += more.cached
+        self.output += more.output
+        self.reasoning += more.reasoning
+
+    def add_line(self, line: ResultLine) -> None:
+        """Count in what an answer took; nothing where the server does not tell."""
+        found = line.response and line.response.body and line.response.body.usage
+        if not found:
+            return
+        self.input += found.input_tokens or found.prompt_tokens or 0
+        self.output += found.output_tokens or found.completion_tokens or 0
+        if read := found.input_tokens_details or found.prompt_tokens_details:
+            self.cached += read.cached_tokens or 0
+        if written := found.output_tokens_details or found.completion_tokens_details:
+            self.reasoning += written.reasoning_tokens or 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a line says that did not succeed; `status` is the HTTP status, where there was an answer."""
+
+    code: str
+    message: str
+    status: int | None = None
+
+
+# What is looked at of a line; the rest is passed over without being built. Chat completions count a prompt and a
+# completion, responses an input and an output. Lines of other shapes are read by `_read_carefully`.
+class _InputDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens_details: _InputDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+
+
+class _Body(msgspec.Struct, gc=False):
+    usage: _Usage | None = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    status_code: int
+    body: _Body | None = None
+
+
+class ResultLine(msgspec.Struct, gc=False):
+    """As much of a line as all of them have."""
+
+    custom_id: str
+    response: _Response | None = None
+    error: dict[str, Any] | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there is an answer. The error of a request that was refused is null: its status tells."""
+        response = self.response
+        return response is not None and 200 <= response.status_code < 300 and not self.error
+
+
+_decode = msgspec.json.Decoder(ResultLine).decode
+
+
+def read_line(line: bytes) -> ResultLine | None:
+    """What a line of an output or error file says; `None` when it is no such line."""
+    try:
+        return _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _read_carefully(line)
+
+
+def failure_in(line: bytes) -> Failure:
+    """What went wrong, by a line that did not succeed: OpenAI's word for it, or the model endpoint's."""
+    found = _object(line)
+    response = _mapping(found.get("response"))
+    body = _body(response)
+    said = _mapping(found.get("error")) or _mapping(body.get("error"))
+    status = _whole_number(response.get("status_code"))
+    code = said.get("code") or said.get("type") or (str(status) if status else NO_CODE)
+    return Failure(str(code), str(said.get("message") or "no reason given"), status)
+
+
+def is_worth_running_again(failure: Failure) -> bool:
+    """Whether a request may well succeed the next time, for all that is known."""
+    if failure.status is None:
+        return failure.code in CODES_WORTH_IT
+    return failure.status in STATUSES_WORTH_IT or failure.status >= 500
+
+
+def missing_line(custom_id: str, code: str, message: str) -> bytes:
+    """A line for a request of which nothing came back, in the form of OpenAI's error lines."""
+    error = {"code": code, "message": message}
+    line = {"id": None, "custom_id": custom_id, "response": None, "error": error}
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def _read_carefully(line: bytes) -> ResultLine | None:
+    """A line as compatible servers write it: a body as text within the JSON, numbers as text, other kinds of usage."""
+    found = _object(line)
+    custom_id = found.get("custom_id")
+    if not isinstance(custom_id, str):
+        return None
+    response = _mapping(found.get("response"))
+    status = _whole_number(response.get("status_code"))
+    usage = _mapping(_body(response).get("usage"))
+    return ResultLine(
+        custom_id,
+        _Response(status, _Body(_usage(usage))) if status is not None else None,
+        dict(_mapping(found.get("error"))) or ({"message": str(found["error"])} if found.get("error") else None),
+    )
+
+
+def _usage(usage: Mapping[str, Any]) -> _Usage:
+    details = {name: _numbers(value) for name, value in usage.items() if isinstance(value, Mapping)}
+    return msgspec.convert({**_numbers(usage), **details}, _Usage)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: count for name, value in values.items() if (count := _whole_number(value)) is not None}
+
+
+def _object(line: bytes) -> Mapping[str, Any]:
+    try:
+        return _mapping(json.loads(line.decode()))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _body(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    body = response.get("body")
+    # Some servers write the body as a text that holds JSON.
+    return _object(body.encode(errors="replace")) if isinstance(body, str) else _mapping(body)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _whole_number(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,305 @@
+"""Results coming back: joined with the requests, in the input's order, each once, and counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .result_lines import INTERNAL, MISSING, Failure, Usage, failure_in, missing_line, read_line
+from .snapshot import errors_of
+
+__all__ = [
+    "BUFFER_BYTES",
+    "Fate",
+    "InconsistentResultsError",
+    "Kind",
+    "Round",
+    "Row",
+    "ShardResults",
+    "Tally",
+    "merge",
+    "tally_files",
+]
+
+# Fewer and larger reads and writes make the join twice as fast.
+BUFFER_BYTES = 1 << 18
+# How many ids are told of when they do not add up.
+SHOWN = 5
+# Where a line stands, in one number, because 50,000 tuples take ten megabytes: its offset, its size (31 bits), which of
+# the two files (1 bit), and whether it succeeded (1 bit).
+_OFFSET = 33
+_LONGEST = (1 << 31) - 1
+
+
+class InconsistentResultsError(ValueError):
+    """What came back is not what was asked for."""
+
+
+class Fate:
+    """What became of a request. The better of two is the greater."""
+
+    MISSING, FAILED, SUCCEEDED = range(3)
+
+
+class Row(NamedTuple):
+    """A request and what came back for it; `line` is OpenAI's own, or ours in its form where there is none."""
+
+    custom_id: str
+    fate: int
+    line: bytes
+
+
+@dataclass(frozen=True)
+class _Absence:
+    """Why nothing came back for a shard's requests.
+
+    Attributes:
+        by_line: What OpenAI found wrong with a line, as (code, message) by the line's number.
+        otherwise: For all other requests of the shard, the same.
+    """
+
+    by_line: Mapping[int, tuple[str, str]]
+    otherwise: tuple[str, str]
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Any]) -> _Absence:
+        """By the batch object that the batch step handed on."""
+        name = f"batch {batch['id']!r}" if batch.get("id") else "its batch"
+        by_line: dict[int, tuple[str, str]] = {}
+        for error in errors_of(batch):
+            code, message = error.code or INTERNAL, error.message or "no reason given"
+            if error.line is None:
+                return cls(by_line, (code, message))
+            by_line.setdefault(error.line, (code, message))
+        if by_line:
+            line = min(by_line)
+            reason = f"{name} was refused because of another request, in its line {line:,}: {': '.join(by_line[line])}"
+        else:
+            reason = f"nothing came back for it from {name}, which is {batch.get('status') or 'not known of'}"
+        return cls(by_line, (MISSING, reason))
+
+    def at(self, line: int) -> tuple[str, str]:
+        """Code and message for the request that stands in this line of its shard, counted from 1."""
+        return self.by_line.get(line, self.otherwise)
+
+
+class ShardResults:
+    """What came back for one shard: held as where each line stands, until it has been asked for.
+
+    Args:
+        paths: The files that the batch wrote, as downloaded: at most two. They are removed when they have been read.
+        batch: The batch object.
+    """
+
+    def __init__(self, paths: Sequence[Path], batch: Mapping[str, Any]) -> None:
+        self.usage = Usage()
+        self.unreadable = 0
+        self._paths = paths
+        self._absence = _Absence.of(batch)
+        self._passed = 0
+        self._places: dict[str, int] = {}
+        for number, path in enumerate(paths):
+            self._scan(number, path)
+        self._files = [os.open(path, os.O_RDONLY) for path in paths]
+
+    def rows(self, custom_ids: Iterable[str]) -> Iterator[Row]:
+        """What came back for these, which are the next ones of the shard."""
+        take, read, files = self._places.pop, os.pread, self._files
+        # Not `Row(...)`, which takes three times as long.
+        new, row = tuple.__new__, Row
+        for position, custom_id in enumerate(custom_ids, start=self._passed + 1):
+            self._passed = position
+            place = take(custom_id, None)
+            if place is None:
+                line = missing_line(custom_id, *self._absence.at(position))
+                yield Row(custom_id, Fate.MISSING, line)
+                continue
+            line = read(files[(place >> 1) & 1], (place >> 2) & _LONGEST, place >> _OFFSET)
+            fate = Fate.SUCCEEDED if place & 1 else Fate.FAILED
+            yield new(row, (custom_id, fate, line if line.endswith(b"\n") else line + b"\n"))
+        if not self._places:
+            self.close()
+
+    @property
+    def strangers(self) -> list[str]:
+        """The `custom_id`s of lines that nobody has asked for."""
+        return list(self._places)
+
+    def close(self) -> None:
+        """Let go of the files. Whatever is asked for now is missing."""
+        for file in self._files:
+            os.close(file)
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+        self._files, self._paths, self._places = [], [], {}
+
+    def _scan(self, number: int, path: Path) -> None:
+        places = self._places
+        offset = 0
+        with path.open("rb", BUFFER_BYTES) as lines:
+            for line in lines:
+                found = read_line(line)
+                if found is not None:
+                    succeeded = found.succeeded
+                    known = places.get(found.custom_id)
+                    # Of two lines of one request, the one that succeeded is taken.
+                    if known is None or (succeeded and not known & 1):
+                        places[found.custom_id] = offset << _OFFSET | len(line) << 2 | number << 1 | succeeded
+                        if succeeded:
+                            self.usage.add_line(found)
+                elif line.strip():
+                    self.unreadable += 1
+                offset += len(line)
+
+
+@dataclass
+class Round:
+    """One time that requests were run, some or all of them.
+
+    Attributes:
+        index: The shards' numbers and the `custom_id`s in them, in the order of the input.
+        open_shard: Gets what came back for a shard.
+    """
+
+    index: Iterable[tuple[int, list[str]]]
+    open_shard: Callable[[int], ShardResults]
+    usage: Usage = field(default_factory=Usage)
+    unreadable: int = 0
+
+    def rows(self) -> Iterator[Row]:
+        """What came back for each request of the round, in the order of the input.
+
+        For each model, the results of one shard are held at a time.
+
+        Raises:
+            InconsistentResultsError: Something came back that was not asked for.
+        """
+        opened: dict[int, ShardResults] = {}
+        try:
+            for number, custom_ids in self.index:
+                shard = opened.get(number)
+                if shard is None:
+                    shard = opened[number] = self.open_shard(number)
+                    self.usage.add(shard.usage)
+                    self.unreadable += shard.unreadable
+                yield from shard.rows(custom_ids)
+            _refuse([custom_id for shard in opened.values() for custom_id in shard.strangers], "came back unasked")
+        finally:
+            for shard in opened.values():
+                shard.close()
+
+
+def merge(rounds: Sequence[Round]) -> Iterator[Row]:
+    """What became of each request in the end, in the order of the input: the best, and of equals the last.
+
+    Args:
+        rounds: The first, of all requests, and those in which some were run again.
+
+    Raises:
+        InconsistentResultsError: What came back is not what was asked for.
+    """
+    first, *others = [each.rows() for each in rounds]
+    again = [(rows, next(rows, None)) for rows in others]
+    for row in first:
+        if not again:
+            yield row
+            continue
+        best = row
+        for number, (rows, other) in enumerate(again):
+            if other is not None and other.custom_id == row.custom_id:
+                best = other if other.fate >= best.fate else best
+                again[number] = rows, next(rows, None)
+        yield best
+    _refuse([other.custom_id for _, other in again if other is not None], "were run again without having been run")
+
+
+@dataclass
+class Kind:
+    """The requests that failed with one code: how many, and the first of them."""
+
+    count: int
+    example: str
+    message: str
+
+
+@dataclass
+class Tally:
+    """How the requests went, in numbers.
+
+    Attributes:
+        succeeded: How many were answered.
+        kinds: The others by their error's code.
+        usage: The tokens that the answers took.
+    """
+
+    succeeded: int = 0
+    usage: Usage = field(default_factory=Usage)
+    kinds: dict[str, Kind] = field(default_factory=dict)
+
+    def add_failure(self, row: Row) -> Failure:
+        """Count a row that did not succeed; returns what it says."""
+        failure = failure_in(row.line)
+        kind = self.kinds.setdefault(failure.code, Kind(0, row.custom_id, failure.message))
+        kind.count += 1
+        return failure
+
+    @property
+    def failed(self) -> int:
+        """How many were not answered."""
+        return sum(kind.count for kind in self.kinds.values())
+
+    @property
+    def requests(self) -> int:
+        """How many there were."""
+        return self.succeeded + self.failed
+
+    def complaint(self, min_success_ratio: float) -> str:
+        """Why this is not good enough, with a line for each error code; "" when it is.
+
+        Args:
+            min_success_ratio: The part of the requests that must have succeeded, from 0 to 1. None at all is never
+                enough.
+        """
+        # Divided, because 0.07 times 100 is more than 7.
+        if self.succeeded and self.succeeded / self.requests >= min_success_ratio:
+            return ""
+        if self.succeeded:
+            said = (
+                f"{self.succeeded:,} of {self.requests:,} requests succeeded, and min_success_ratio asks for "
+                f"{min_success_ratio:.4g} of them."
+            )
+        else:
+            said = f"None of the {self.requests:,} requests succeeded."
+        by_count = sorted(self.kinds.items(), key=lambda item: (-item[1].count, item[0]))
+        return "\n".join(
+            [said, *(f"{code}: {kind.count:,}, such as {kind.example!r}: {kind.message}" for code, kind in by_count)]
+        )
+
+
+def tally_files(paths: Iterable[Path]) -> Tally:
+    """Count what is in the result files of a batch, whatever was asked for; a file need not be there."""
+    tally = Tally()
+    for path in paths:
+        if not path.exists():
+            continue
+        with path.open("rb", BUFFER_BYTES) as lines:
+            for line in lines:
+                found = read_line(line)
+                if found is None:
+                    continue
+                if found.succeeded:
+                    tally.succeeded += 1
+                    tally.usage.add_line(found)
+                else:
+                    tally.add_failure(Row(found.custom_id, Fate.FAILED, line))
+    return tally
+
+
+def _refuse(custom_ids: Sequence[str], what: str) -> None:
+    if custom_ids:
+        shown = ", ".join(map(repr, custom_ids[:SHOWN]))
+        more = f" and {len(custom_ids) - SHOWN:,} more" if len(custom_ids) > SHOWN else ""
+        raise InconsistentResultsError(f"requests {shown}{more} {what}")

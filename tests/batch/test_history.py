@@ -19,7 +19,7 @@ def values(data, label):
 def test_timeline_tells_each_state_in_order():
     """Times are those of the server, in UTC."""
     batch = make_batch("completed", created_at=30, in_progress_at=60, completed_at=3600, expires_at=86_400)
-    assert timeline(batch) == [
+    assert timeline([batch]) == [
         "1970-01-01 00:00:30 UTC created",
         "1970-01-01 00:01:00 UTC in progress",
         "1970-01-01 01:00:00 UTC completed",
@@ -29,25 +29,25 @@ def test_timeline_tells_each_state_in_order():
 def test_timeline_of_a_live_batch_ends_with_its_expiry():
     """How long there still is."""
     batch = make_batch("in_progress", created_at=30, expires_at=86_400)
-    assert timeline(batch)[-1] == "1970-01-02 00:00:00 UTC expires, unless it is over by then"
+    assert timeline([batch])[-1] == "1970-01-02 00:00:00 UTC expires, unless it is over by then"
 
 
 def test_timeline_has_every_error():
     """The message of the task has only the first."""
     errors = [{"code": "duplicate_custom_id", "message": "twice", "line": line} for line in (2, 3)]
-    lines = timeline(make_batch("failed", errors=errors))
+    lines = timeline([make_batch("failed", errors=errors)])
     assert lines == ["error: line 2: duplicate_custom_id: twice", "error: line 3: duplicate_custom_id: twice"]
 
 
 @pytest.mark.parametrize("moment", [1e300, 1.8e12])
 def test_timeline_takes_any_time(moment):
     """A server may tell milliseconds, or nonsense."""
-    assert timeline(make_batch("in_progress", created_at=moment))[0].endswith(" created")
+    assert timeline([make_batch("in_progress", created_at=moment)])[0].endswith(" created")
 
 
 def test_figures_are_ranges_of_one_moment():
     """As a Prometheus range query answers them."""
-    found = figures(make_batch("in_progress", total=10, completed=3, failed=1, usage=USAGE), now=5.0)
+    found = figures([make_batch("in_progress", total=10, completed=3, failed=1, usage=USAGE)], now=5.0)
     requests, tokens = found["openai_batch_requests"], found["openai_batch_tokens"]
     assert requests["resultType"] == "matrix"
     assert values(requests, "state") == {"total": [[5.0, "10"]], "completed": [[5.0, "3"]], "failed": [[5.0, "1"]]}
@@ -63,4 +63,4 @@ def test_figures_are_ranges_of_one_moment():
 @pytest.mark.parametrize("usage", [None, {}, {"input_tokens": "many"}, {"input_tokens_details": 3}])
 def test_figures_leave_out_what_is_not_told(usage):
     """Some servers count no tokens."""
-    assert values(figures(make_batch(usage=usage), now=5.0)["openai_batch_tokens"], "kind") == {}
+    assert values(figures([make_batch(usage=usage)], now=5.0)["openai_batch_tokens"], "kind") == {}

@@ -26,19 +26,19 @@ def test_oldest_tasks_are_forgotten(monkeypatch):
 def test_batch_is_remembered_with_its_end():
     """How long it can be waited for when OpenAI is away."""
     task, verdict = TaskMemory(), Verdict(Outcome.RUNNING, "in progress")
-    task.remember(make_batch("in_progress", created_at=100, expires_at=90_000), verdict)
-    assert (task.batch_id, task.ends_at, task.verdict) == ("batch_1", 90_000, verdict)
+    task.remember({"file-1": make_batch("in_progress", created_at=100, expires_at=90_000)}, verdict)
+    assert (task.batch_ids, task.ends_at, task.verdict) == (["batch_1"], 90_000, verdict)
 
 
 def test_end_follows_from_the_beginning():
     """Some servers tell no expiry."""
     task = TaskMemory()
-    task.remember(make_batch("in_progress", created_at=100))
+    task.remember({"file-1": make_batch("in_progress", created_at=100)})
     assert task.ends_at == 100 + 24 * 3600
 
 
 def test_end_may_be_unknown():
     """Others tell no times at all."""
     task = TaskMemory()
-    task.remember(make_batch("in_progress"))
+    task.remember({"file-1": make_batch("in_progress")})
     assert task.ends_at is None

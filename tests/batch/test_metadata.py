@@ -139,14 +139,14 @@ def test_any_bytes_are_metadata_or_refused(data):
         b'{"batch_id": "batch_1", "openai_org": null, "secret_arg": ["key"]}',
         b'{"batch_id": "batch_1", "openai_org": null, "partial_results": "yes"}',
         b'{"a":' * 3_000,
-        b'{"batch_id": "batch_1", "openai_org": "' + b"x" * 20_000 + b'"}',
+        b'{"batch_id": "batch_1", "openai_org": "' + b"x" * 40_000 + b'"}',
         b'{"batch_id": "batch_1", "openai_org": 5}',
         b"\x80\x05.",
         b"\xff" * 10,
         pickle.dumps({"batch_id": "batch_1"}),
         pickle.dumps(BatchEndpointMetadata),
         pickled_by_the_published_package(batch_id=7),
-        pickled_by_the_published_package(padding="x" * 20_000),
+        pickled_by_the_published_package(padding="x" * 40_000),
     ],
 )
 def test_bytes_that_are_not_metadata_are_refused_in_one_sentence(data):

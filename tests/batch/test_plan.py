@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytekitplugins.openai.batch.lifecycle import (
-    FAILED,
-    Plan,
-    is_due_for_a_look,
-    is_live,
-    make_plan,
-    seconds_to_wait,
-    stands,
-)
+from flytekitplugins.openai.batch.lifecycle import FAILED, is_live, stands
+from flytekitplugins.openai.batch.planning import ShardPlan, is_due_for_a_look, plan_shard, seconds_to_wait
 from tests.builders import make_batch
 
 NOW = 1_800_000_000.0
@@ -38,12 +31,12 @@ def refused(number=1, *, ended, errors=TOKEN_LIMIT, **fields):
 
 
 def plan(*batches, attempt="0", **arguments):
-    return make_plan(batches, **{"input_file_id": "file-1", "attempt": attempt, "now": NOW, **arguments})
+    return plan_shard(batches, **{"input_file_id": "file-1", "attempt": attempt, "now": NOW, **arguments})
 
 
 def test_nothing_yet_is_submitted():
     """A look-up that found nothing is what allows it."""
-    assert plan() == Plan(submit=True)
+    assert plan() == ShardPlan(submit=True)
 
 
 @pytest.mark.parametrize("status", ["validating", "in_progress", "finalizing", "pre_schedule", "completed"])
@@ -51,7 +44,7 @@ def test_nothing_yet_is_submitted():
 def test_batch_that_runs_or_completed_is_taken(status, attempt):
     """Whichever attempt made it; a status that is not known is running."""
     made = batch(status=status)
-    assert plan(made, attempt=attempt) == Plan(made)
+    assert plan(made, attempt=attempt) == ShardPlan(made)
 
 
 def test_batch_of_another_file_is_not_taken():
@@ -62,7 +55,7 @@ def test_batch_of_another_file_is_not_taken():
 def test_of_two_that_run_the_older_stays():
     """Every replica comes to the same."""
     older, newer = batch(2, age=20), batch(1, age=10)
-    assert plan(newer, older) == Plan(older, surplus=(newer,))
+    assert plan(newer, older) == ShardPlan(older, surplus=(newer,))
 
 
 def test_of_two_of_one_second_the_id_decides():
@@ -74,27 +67,27 @@ def test_of_two_of_one_second_the_id_decides():
 def test_what_completed_comes_before_what_runs():
     """Its results are there, and paid for."""
     running, completed = batch(1, age=20), batch(2, "completed", age=10)
-    assert plan(running, completed) == Plan(completed, surplus=(running,))
+    assert plan(running, completed) == ShardPlan(completed, surplus=(running,))
 
 
 @pytest.mark.parametrize(("status", "errors"), [("expired", []), ("cancelled", []), ("failed", INTERNAL)])
 def test_end_counts_for_the_attempt_that_made_the_batch(status, errors):
     """The same attempt is told of it; the next one is there to try again."""
     ended = batch(1, status, errors=errors, ended=10)
-    assert plan(ended, attempt="0") == Plan(ended)
+    assert plan(ended, attempt="0") == ShardPlan(ended)
     assert plan(ended, attempt="1").submit
 
 
 def test_end_counts_for_the_attempt_that_took_the_batch():
     """It was a batch of an earlier attempt, whose reply was lost."""
     expired = batch(1, "expired", ended=10)
-    assert plan(expired, attempt="1", adopted="batch_1") == Plan(expired)
+    assert plan(expired, attempt="1", adopted={"batch_1"}) == ShardPlan(expired)
 
 
 def test_cancel_for_an_earlier_attempt_is_not_that_of_the_one_that_took_the_batch():
     """The earlier one timed out, and its cancel came through only after the batch was taken over."""
     cancelled = batch(1, "cancelled", ended=10)
-    assert plan(cancelled, attempt="1", adopted="batch_1").submit
+    assert plan(cancelled, attempt="1", adopted={"batch_1"}).submit
 
 
 def test_batch_that_lost_a_race_is_not_taken_for_the_users_cancel():
@@ -108,14 +101,14 @@ def test_cancel_beside_a_batch_that_was_being_cancelled_is_the_users():
     """The older one, of an attempt that timed out, had been asked to stop before."""
     older = batch(1, "cancelling", attempt="0", age=10 * MINUTE, cancelling_at=NOW - 5 * MINUTE)
     newer = batch(2, "cancelled", attempt="1", age=4 * MINUTE, ended=MINUTE)
-    assert plan(older, newer, attempt="1") == Plan(newer)
+    assert plan(older, newer, attempt="1") == ShardPlan(newer)
 
 
 def test_cancel_of_a_batch_that_was_submitted_again_is_the_users():
     """Nothing else of the task was running."""
     first = refused(1, ended=10 * MINUTE)
     second = batch(2, "cancelled", age=9 * MINUTE, ended=MINUTE)
-    assert plan(first, second) == Plan(second)
+    assert plan(first, second) == ShardPlan(second)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +134,7 @@ def test_refused_batch_is_submitted_again_when_its_wait_is_over(ended, submit):
 def test_batch_that_was_taken_after_refusals_is_taken():
     """The refusals are history."""
     running = batch(2, age=10)
-    assert plan(refused(1, ended=60), running) == Plan(running)
+    assert plan(refused(1, ended=60), running) == ShardPlan(running)
 
 
 def test_end_of_another_batch_of_the_task_makes_room():

@@ -10,7 +10,7 @@ TAGS = {"flyte_execution": "f1", "flyte_node": "n0"}
 
 
 def request_of(config, **arguments):
-    return creation_request(config, input_file_id="file-1", **arguments)
+    return {**creation_request(config, **arguments), "input_file_id": "file-1"}
 
 
 def create(*, input_file_id, completion_window, endpoint, metadata=None, extra_body=None):

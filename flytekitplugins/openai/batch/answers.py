@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from flyteidl.admin.agent_pb2 import GetTaskLogsResponse, GetTaskLogsResponseBody, GetTaskMetricsResponse
 from flyteidl.core.execution_pb2 import TaskExecution, TaskLog
 from flyteidl.core.metrics_pb2 import ExecutionMetricResult
@@ -14,9 +17,14 @@ from flytekitplugins.openai._client import Account, platform_url
 
 from . import history, lifecycle
 from .lifecycle import Outcome, Verdict
+from .planning import TaskPlan
+from .shards import result_of, summary_of
 from .snapshot import BatchSnapshot
 
 __all__ = ["PHASES", "as_logs", "as_metrics", "as_resource", "links"]
+
+# Nobody follows hundreds of links, and Flyte keeps every one.
+MOST_LINKS = 20
 
 PHASES: dict[Outcome, TaskExecution.Phase] = {
     Outcome.WAITING: TaskExecution.WAITING_FOR_RESOURCES,
@@ -27,39 +35,43 @@ PHASES: dict[Outcome, TaskExecution.Phase] = {
 }
 
 
-async def as_resource(batch: BatchSnapshot, verdict: Verdict, account: Account) -> Resource:
-    """The answer to a poll; once the batch succeeded, with the batch object as `result`."""
+async def as_resource(plan: TaskPlan, verdict: Verdict, account: Account, *, shards: Sequence[str] | None) -> Resource:
+    """The answer to a poll; once the task succeeded, with its `result`: a batch object, or those of its `shards`."""
     message = verdict.message
-    if verdict.outcome is Outcome.FAILED and lifecycle.input_file_is_invisible(batch):
+    if verdict.outcome is Outcome.FAILED and any(map(lifecycle.input_file_is_invisible, plan.batches)):
         message += _about_keys(account)
+    result: dict[str, Any] | None = None
+    if verdict.outcome is Outcome.SUCCEEDED:
+        result = plan.batches[0].result if shards is None else result_of(plan, shards)
     return Resource(
         phase=PHASES[verdict.outcome],
         message=message,
-        log_links=links(batch.id),
-        outputs=await _outputs(batch) if verdict.outcome is Outcome.SUCCEEDED else None,
-        custom_info=batch.summary(),
+        log_links=links([batch.id for batch in plan.batches]),
+        outputs=await _outputs(result) if result is not None else None,
+        custom_info=summary_of(plan) or None,
     )
 
 
-def as_metrics(batch: BatchSnapshot, *, now: float) -> GetTaskMetricsResponse:
+def as_metrics(batches: Sequence[BatchSnapshot], *, now: float) -> GetTaskMetricsResponse:
     """Requests by state and tokens by kind, as they were at `now`, in Unix seconds."""
     results = []
-    for name, data in history.figures(batch, now=now).items():
+    for name, data in history.figures(batches, now=now).items():
         result = ExecutionMetricResult(metric=name)
         result.data.update(data)
         results.append(result)
     return GetTaskMetricsResponse(results=results)
 
 
-def as_logs(batch: BatchSnapshot) -> GetTaskLogsResponse:
-    """The batch's states and errors, a line each."""
-    return GetTaskLogsResponse(body=GetTaskLogsResponseBody(results=history.timeline(batch)))
+def as_logs(batches: Sequence[BatchSnapshot]) -> GetTaskLogsResponse:
+    """The batches' states and errors, a line each."""
+    return GetTaskLogsResponse(body=GetTaskLogsResponseBody(results=history.timeline(batches)))
 
 
-def links(batch_id: str) -> list[TaskLog]:
-    """The page about a batch, where there is one."""
-    url = platform_url(batch_id) if batch_id else None
-    return [TaskLog(uri=url, name="OpenAI batch")] if url else []
+def links(batch_ids: Sequence[str]) -> list[TaskLog]:
+    """The pages about the batches, where there are any."""
+    urls = [url for batch_id in batch_ids[:MOST_LINKS] if (url := platform_url(batch_id))]
+    names = ["OpenAI batch"] if len(urls) == 1 else [f"OpenAI batch {number}" for number in range(1, len(urls) + 1)]
+    return [TaskLog(uri=url, name=name) for url, name in zip(urls, names, strict=True)]
 
 
 def _about_keys(account: Account) -> str:
@@ -71,7 +83,7 @@ def _about_keys(account: Account) -> str:
     )
 
 
-async def _outputs(batch: BatchSnapshot) -> LiteralMap:
+async def _outputs(result: dict[str, Any]) -> LiteralMap:
     context = FlyteContextManager.current_context()
     literal_type = TypeEngine.to_literal_type(dict)
-    return LiteralMap({"result": await TypeEngine.async_to_literal(context, batch.result, dict, literal_type)})
+    return LiteralMap({"result": await TypeEngine.async_to_literal(context, result, dict, literal_type)})

@@ -32,10 +32,12 @@ from .cancellation import Cancellations
 from .controller import Controller
 from .encoding import MAX_BYTES, decode_fields, encode_fields
 from .endurance import endure, recover, report
-from .lifecycle import Outcome, Verdict
+from .lifecycle import Outcome
 from .memory import Memory, TaskMemory
-from .order import Order, read_request
+from .order import Order, read_request, read_shards
+from .planning import TaskPlan
 from .remote import RemoteBatches
+from .shards import judge_task
 from .snapshot import BatchSnapshot, canonical_status
 
 __all__ = ["OPENAI_API_KEY", "BatchEndpointConnector", "BatchEndpointMetadata", "State"]
@@ -74,7 +76,11 @@ class BatchEndpointMetadata(ResourceMeta):
         openai_project: The project the task named.
         secret_arg: The *name* of the task's secret, for local runs.
         partial_results: Whether an expired or cancelled batch's results are good enough.
-        request: What creates the batch, to find it by and to submit it again; `None` when Flyte gave no output prefix.
+        request: What creates a batch, to find it by and to submit it again; `None` when Flyte gave no output prefix.
+        shards: The files to run, if each is a part of a larger input; `None` when the request names the only one.
+        requests: How many requests there are in all files.
+        max_concurrent_batches: How many batches may be under way at once.
+        tolerant: Whether the task has succeeded even if nothing came of it.
     """
 
     openai_org: str | None
@@ -83,11 +89,18 @@ class BatchEndpointMetadata(ResourceMeta):
     secret_arg: dict[str, str | None] | None = field(default=None, compare=False)
     partial_results: bool = field(default=False, compare=False)
     request: dict[str, Any] | None = field(default=None, compare=False)
+    shards: list[str] | None = field(default=None, compare=False)
+    requests: int | None = field(default=None, compare=False)
+    max_concurrent_batches: int | None = field(default=None, compare=False)
+    tolerant: bool = field(default=False, compare=False)
 
     @property
     def order(self) -> Order:
         """What the task asked for."""
-        return Order(self.batch_id, self.request)
+        shards = tuple(self.shards) if self.shards is not None else None
+        return Order(
+            self.batch_id, self.request, shards, self.requests, self.max_concurrent_batches, tolerant=self.tolerant
+        )
 
     def encode(self) -> bytes:
         """As JSON, without what is at its default."""
@@ -157,6 +170,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
                 may have been made even so.
         """
         custom = task_template.custom or {}
+        shards, requests = read_shards(inputs)
         metadata = BatchEndpointMetadata(
             openai_org=custom.get("openai_organization"),
             batch_id="",
@@ -164,28 +178,37 @@ class BatchEndpointConnector(AsyncConnectorBase):
             secret_arg=custom.get("secret_arg"),
             partial_results=bool(custom.get("partial_results")),
             request=read_request(custom, inputs, output_prefix=output_prefix, execution=task_execution_metadata),
+            shards=shards,
+            requests=requests,
+            max_concurrent_batches=_whole(custom.get("max_concurrent_batches")),
+            tolerant=bool(custom.get("tolerant")),
         )
         remote = RemoteBatches(_account(metadata))
         if metadata.order.key is None:
+            if shards is not None:
+                raise InvalidInputError(
+                    "The batches of this task could not be found again: its config has 16 metadata entries, and one "
+                    "of them must be left to the connector."
+                )
             # Nothing will find this batch again, so that nothing may submit it again.
             return await _submit_once(remote, metadata)
         if len(metadata.encode()) > MAX_BYTES - ROOM_FOR_AN_ID:
             raise InvalidInputError(
-                f"The config of the batch task is larger than {MAX_BYTES - ROOM_FOR_AN_ID:,} bytes."
+                f"The config of the batch task{' and its file ids are' if shards else ' is'} larger than "
+                f"{MAX_BYTES - ROOM_FOR_AN_ID:,} bytes."
             )
         task = self._memory.of(metadata.order.name)
         try:
             controller = Controller(remote, metadata.order, task, now=time.time())
             plan = await _within_budget(controller.settle(), "submit the batch")
         except (PassingError, RefusedError) as error:
-            if isinstance(error, RefusedError) and error.reason != "404":
+            if isinstance(error, RefusedError) and error.reason != "404" and not metadata.tolerant:
                 raise
             report("submission", error, name=metadata.order.label)
             return metadata
-        if plan.batch is None:
-            return metadata
-        task.remember(plan.batch)
-        return replace(metadata, batch_id=plan.batch.id)
+        task.remember(_by_file(plan, metadata))
+        first = plan.shards[0].batch if plan.shards else None
+        return replace(metadata, batch_id=first.id if first is not None else "")
 
     async def get(  # type: ignore[override]  # the same
         self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
@@ -195,16 +218,16 @@ class BatchEndpointConnector(AsyncConnectorBase):
         It never raises: Flyte counts the errors of a task's whole life, and after the sixth never asks again.
         """
         task, now = self._memory.of(resource_meta.order.name), time.time()
-        batch_id = task.batch_id or resource_meta.batch_id
-        doing = f"look up batch {batch_id!r}" if batch_id else "submit the batch"
+        ids = task.batch_ids or ([resource_meta.batch_id] if resource_meta.batch_id else [])
+        doing = f"look up batch {', '.join(map(repr, ids[:3]))}" if ids else "submit the batch"
         if task.trouble is not None and now < task.not_before:
             verdict = patience.endure(task.trouble, last=task.verdict, now=now)
-            return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(batch_id))
+            return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         try:
             resource = await _within_budget(self._poll(resource_meta, task, now), doing)
         except Exception as error:  # noqa: BLE001 (see above)
-            verdict = endure(error, task, name=resource_meta.order.label, submitted=bool(batch_id), now=now)
-            resource = Resource(PHASES[verdict.outcome], verdict.message, log_links=links(batch_id))
+            verdict = endure(error, task, name=resource_meta.order.label, submitted=bool(ids), now=now)
+            resource = Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         else:
             recover(task, name=resource_meta.order.label, now=now)
         if resource.phase not in (PHASES[Outcome.RUNNING], PHASES[Outcome.WAITING]):
@@ -249,7 +272,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         Raises:
             OpenAIPluginError: OpenAI could not be asked.
         """
-        return as_metrics(await self._batch(resource_meta), now=time.time())
+        return as_metrics(await self._batches(resource_meta), now=time.time())
 
     @_verb
     async def get_logs(  # type: ignore[override]  # the same
@@ -260,29 +283,43 @@ class BatchEndpointConnector(AsyncConnectorBase):
         Raises:
             OpenAIPluginError: OpenAI could not be asked.
         """
-        return as_logs(await self._batch(resource_meta))
+        return as_logs(await self._batches(resource_meta))
 
     async def _poll(self, resource_meta: BatchEndpointMetadata, task: TaskMemory, now: float) -> Resource:
         account = _account(resource_meta)
         plan = await Controller(RemoteBatches(account), resource_meta.order, task, now=now).look_after()
-        if plan.waiting or plan.batch is None:
-            verdict = Verdict(Outcome.WAITING, plan.waiting)
-        else:
-            verdict = lifecycle.judge(plan.batch, now=now, partial_results=resource_meta.partial_results)
-        if plan.batch is None:
-            return Resource(PHASES[verdict.outcome], verdict.message)
-        resource = await as_resource(plan.batch, verdict, account)
-        task.remember(plan.batch, verdict)
+        verdict = judge_task(
+            plan,
+            requests=resource_meta.requests,
+            partial_results=resource_meta.partial_results,
+            tolerant=resource_meta.tolerant,
+            now=now,
+        )
+        resource = await as_resource(plan, verdict, account, shards=resource_meta.shards)
+        task.remember(_by_file(plan, resource_meta), verdict)
         return resource
 
-    async def _batch(self, resource_meta: BatchEndpointMetadata) -> BatchSnapshot:
-        """The batch that counts, as it is."""
+    async def _batches(self, resource_meta: BatchEndpointMetadata) -> list[BatchSnapshot]:
+        """The batches that count and are known, as they are."""
         task = self._memory.of(resource_meta.order.name)
-        batch_id = task.batch_id or resource_meta.batch_id
-        if not batch_id:
+        controller = Controller(RemoteBatches(_account(resource_meta)), resource_meta.order, task, now=time.time())
+        known = await _within_budget(controller.known(), "look up the task's batches")
+        if not known:
             raise UnavailableError("There is no batch yet to tell of.")
-        remote = RemoteBatches(_account(resource_meta))
-        return await _within_budget(remote.retrieve(batch_id), f"look up batch {batch_id!r}")
+        return list(known.values())
+
+
+def _by_file(plan: TaskPlan, metadata: BatchEndpointMetadata) -> dict[str, BatchSnapshot]:
+    return {
+        file_id: shard.batch
+        for file_id, shard in zip(metadata.order.files, plan.shards, strict=True)
+        if shard.batch is not None
+    }
+
+
+def _whole(number: float | None) -> int | None:
+    """A whole number again: on its way in a protobuf Struct it was a float."""
+    return None if number is None else int(number)
 
 
 async def _submit_once(remote: RemoteBatches, metadata: BatchEndpointMetadata) -> BatchEndpointMetadata:

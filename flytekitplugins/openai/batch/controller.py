@@ -1,22 +1,29 @@
-"""What is done about the batches of one task: the decisions are `lifecycle`'s, the calls `remote`'s."""
+"""What is done about the batches of one task: the decisions are `planning`'s, the calls `remote`'s."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from flytekitplugins.openai.exceptions import OpenAIPluginError, UnavailableError
+from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedBatchError, UnavailableError
 
-from . import lifecycle
+from . import lifecycle, patience
 from .endurance import report
-from .lifecycle import Outcome, Plan
+from .lifecycle import Outcome
 from .memory import TaskMemory
 from .order import Order
+from .planning import ShardPlan, TaskPlan, is_due_for_a_look, plan_task
 from .remote import RemoteBatches
 from .snapshot import BatchSnapshot
 
 __all__ = ["Controller"]
+
+# No batch is made any more when a call has taken so long: the answer must come before the call ends.
+SUBMITTING_SECONDS = 4.0
+# How many batches are asked about in one poll; where there are more, they take turns.
+MOST_ASKED = 50
 
 
 class Controller:
@@ -34,34 +41,33 @@ class Controller:
         self._order = order
         self._task = task
         self._now = now
+        self._submits_until = time.monotonic() + SUBMITTING_SECONDS
 
-    async def look_after(self) -> Plan:
-        """See how the task is, and do what is needed for it to have one batch that runs."""
+    async def look_after(self) -> TaskPlan:
+        """See how the task is, and do what is needed for each of its files to have one batch that runs."""
+        known = await self.known()
         if self._order.key is None:
-            return Plan(await self._remote.retrieve(self._order.batch_id))
-        batch_id = self._task.batch_id or self._order.batch_id
-        if not batch_id:
-            return await self.settle()
-        batch = await self._remote.retrieve(batch_id)
-        due = lifecycle.is_due_for_a_look(batch, looked_at=self._task.looked_at, now=self._now)
-        if lifecycle.stands(batch) and not due:
-            return Plan(batch, waiting=self._still_waiting(batch))
-        return await self.settle(known=batch)
+            return TaskPlan(tuple(ShardPlan(batch) for batch in known.values()))
+        batches = list(known.values())
+        due = any(is_due_for_a_look(batch, looked_at=self._task.looked_at, now=self._now) for batch in batches)
+        plan = self._plan(batches, known)
+        # What waits, or is not there yet, depends on what else there is. So does the end of a single batch.
+        if due or plan.surplus or not all(self._is_settled(shard) for shard in plan.shards):
+            return await self.settle(known)
+        return self._still_waiting(plan)
 
-    async def settle(self, *, known: BatchSnapshot | None = None) -> Plan:
-        """Find the batches of the task; cancel what is too much, and submit the file if that is due.
+    async def settle(self, known: Mapping[str, BatchSnapshot] | None = None) -> TaskPlan:
+        """Find the batches of the task; cancel what is too much, and submit what is due.
 
         Args:
-            known: A batch of the task's as it is now. It counts even if it is not on OpenAI's list.
+            known: Batches of the task's as they are now, by their files. They count even if they are not on OpenAI's
+                list.
         """
-        plan = await self._look(known)
-        if plan.submit:
-            plan = await self._submit(plan, known)
-        elif plan.batch is not None and not plan.batch.raw:
-            # The list's word for it is short.
-            plan = replace(plan, batch=await self._remote.retrieve(plan.batch.id))
+        known = known or {}
+        plan = await self._submit_due(await self._look(known), known)
+        plan = await self._in_full(plan, known)
         try:
-            await self._cancel_listed(plan.surplus)
+            await self._cancel_all([batch.id for batch in plan.surplus], listed=True)
         except OpenAIPluginError as error:
             # The next poll looks again; what became of the task is known all the same.
             report("cancel", error, name=self._order.label)
@@ -72,52 +78,171 @@ class Controller:
     async def cancel(self) -> list[str]:
         """Cancel every batch of the task, and of its earlier attempts; returns the ids of those that stop for it."""
         # The known ones first: whatever goes wrong with the list, these are cancelled.
-        known = {self._order.batch_id, self._task.batch_id} - {""}
-        stopped = [batch_id for batch_id in known if await self._remote.cancel(batch_id)]
+        running = (batch for batch in self._task.batches.values() if not lifecycle.is_over(batch, now=self._now))
+        known = {self._order.batch_id, *(batch.id for batch in running)} - {""}
+        stopped = await self._cancel_all(known)
         key = self._order.key
         if key is not None:
             found = [batch for batch in await self._remote.of_node(key.node) if key.ends(batch.key)]
-            stopped += await self._cancel_listed(batch for batch in found if lifecycle.is_live(batch))
+            stopped += await self._cancel_all([batch.id for batch in found if lifecycle.is_live(batch)], listed=True)
         return stopped
 
-    async def _look(self, known: BatchSnapshot | None) -> Plan:
-        request, key = self._order.request, self._order.key
-        if request is None or key is None:
-            raise ValueError("a task without a key has no batches to find")
-        file_id = request["input_file_id"]
-        batches = [batch for batch in await self._remote.of_node(key.node) if known is None or batch.id != known.id]
-        if known is not None:
+    async def known(self) -> dict[str, BatchSnapshot]:
+        """The batches of the task whose ids are known, as they are now, by their files."""
+        known = dict(self._task.batches)
+        first = self._order.files[0] if self._order.files else ""
+        asked = [(file_id, batch.id) for file_id, batch in known.items() if not lifecycle.is_over(batch, now=self._now)]
+        if self._order.batch_id and first not in known:
+            asked.append((first, self._order.batch_id))
+        asked.sort(key=lambda pair: self._task.asked_at.get(pair[1], 0.0))
+        del asked[MOST_ASKED:]
+        answers = await asyncio.gather(
+            *(self._remote.retrieve(batch_id) for _, batch_id in asked), return_exceptions=True
+        )
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        if len(errors) == len(asked) > 0:
+            raise errors[0]
+        for (file_id, batch_id), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, BaseException):
+                report("poll", _ours(answer), name=self._order.label, first=False)
+                continue
+            self._task.asked_at[batch_id] = self._now
             # Some servers tell less of a batch than they were told.
-            batches.append(replace(known, key=known.key or key, input_file_id=file_id))
-        # Asked only when it matters: the file of a batch that failed because it was not found.
-        doubted = any(batch.input_file_id == file_id and lifecycle.input_file_is_invisible(batch) for batch in batches)
-        return lifecycle.make_plan(
+            key, file = answer.key or self._order.key, file_id or answer.input_file_id
+            known[file_id] = replace(answer, key=key, input_file_id=file)
+        return known
+
+    async def _look(self, known: Mapping[str, BatchSnapshot]) -> TaskPlan:
+        key = self._order.key
+        if key is None:
+            raise ValueError("a task without a key has no batches to find")
+        found = await self._remote.of_node(key.node, known={batch.id for batch in known.values()})
+        batches = [*known.values(), *found]
+        # Asked only when it matters: the files of batches that failed because they were not found.
+        doubted = {
+            batch.input_file_id
+            for batch in batches
+            if batch.input_file_id in self._order.files and lifecycle.input_file_is_invisible(batch)
+        }
+        invisible = [file_id for file_id in doubted if file_id and not await self._remote.sees_file(file_id)]
+        return self._plan(batches, known, invisible=invisible)
+
+    def _plan(
+        self,
+        batches: Sequence[BatchSnapshot],
+        known: Mapping[str, BatchSnapshot],
+        *,
+        invisible: Sequence[str] = (),
+    ) -> TaskPlan:
+        key = self._order.key
+        return plan_task(
             batches,
-            input_file_id=file_id,
-            attempt=key.attempt,
-            adopted=known.id if known else "",
-            file_is_visible=await self._remote.sees_file(file_id) if doubted else True,
+            files=self._order.files,
+            attempt=key.attempt if key else "",
+            adopted={batch.id for batch in known.values()},
+            invisible=invisible,
+            most=self._order.most,
             now=self._now,
         )
 
-    async def _submit(self, plan: Plan, known: BatchSnapshot | None) -> Plan:
-        try:
-            batch = await self._remote.create(self._order.request or {})
-        except UnavailableError as error:
-            # The reply may be all that was lost. If not, the next poll looks again, and tries again: at once, a server
-            # that is still at work on the first request would make a second batch.
-            found = await self._look(known)
-            if found.submit:
-                raise error from None
-            return found
-        return Plan(batch, waiting=plan.waiting)
+    async def _submit_due(self, plan: TaskPlan, known: Mapping[str, BatchSnapshot]) -> TaskPlan:
+        if self._now < self._task.not_before:
+            return plan
+        for number in plan.submit:
+            if time.monotonic() >= self._submits_until:
+                break
+            if not plan.shards[number].submit:
+                # It has a batch by now.
+                continue
+            try:
+                batch = await self._remote.create(self._order.creation(number))
+            except RefusedBatchError as refusal:
+                return self._refused(plan, refusal)
+            except UnavailableError as error:
+                # The reply may be all that was lost. If not, the next poll looks again, and tries again: at once, a
+                # server that is still at work on the first request would make a second batch.
+                found = await self._look({**known, **_by_file(plan)})
+                if found.shards[number].submit:
+                    return self._put_off(found, error)
+                plan = found
+                continue
+            self._task.go_on_submitting()
+            self._task.batches[self._order.files[number]] = batch
+            plan = _with(plan, number, ShardPlan(batch, waiting=plan.shards[number].waiting))
+        return plan
 
-    async def _cancel_listed(self, batches: Iterable[BatchSnapshot]) -> list[str]:
-        ids = [batch.id for batch in batches]
-        stops = await asyncio.gather(*(self._remote.cancel(batch_id, listed=True) for batch_id in ids))
+    def _put_off(self, plan: TaskPlan, error: OpenAIPluginError) -> TaskPlan:
+        """Go on with the batches there are; without any, there is nothing to tell but the error."""
+        if not plan.has_any:
+            raise error from None
+        report("submission", error, name=self._order.label, first=self._task.put_off == 0)
+        answer = error.answer
+        if answer is not None and (
+            isinstance(error, RefusedBatchError) or patience.is_asked_to_wait(answer.status, answer.code)
+        ):
+            self._task.put_off_submissions(retry_after=answer.retry_after, now=self._now)
+        return plan
+
+    def _refused(self, plan: TaskPlan, refusal: RefusedBatchError) -> TaskPlan:
+        is_final = patience.is_final_refusal(refusal.answer.status if refusal.answer else None)
+        if not is_final or plan.has_live or not (plan.has_any or self._order.tolerant):
+            return self._put_off(plan, refusal)
+        # What there is of the task has ended, and nothing will be added.
+        shards = (
+            replace(shard, refused=str(refusal)) if shard.batch is None or shard.waiting else shard
+            for shard in plan.shards
+        )
+        return replace(plan, shards=tuple(shards))
+
+    async def _in_full(self, plan: TaskPlan, known: Mapping[str, BatchSnapshot]) -> TaskPlan:
+        """The plan with all there is to know of its batches: the list's word for some is short."""
+        ids = {batch.id for batch in known.values()}
+        short = {
+            number: shard.batch.id
+            for number, shard in enumerate(plan.shards)
+            if shard.batch is not None and not shard.batch.raw and shard.batch.id not in ids
+        }
+        answers = await asyncio.gather(*map(self._remote.retrieve, short.values()))
+        for number, batch in zip(short, answers, strict=True):
+            plan = _with(plan, number, replace(plan.shards[number], batch=batch))
+        return plan
+
+    async def _cancel_all(self, batch_ids: Iterable[str], *, listed: bool = False) -> list[str]:
+        ids = list(batch_ids)
+        stops = await asyncio.gather(
+            *(self._remote.cancel(batch_id, listed=listed) for batch_id in ids), return_exceptions=True
+        )
+        for stop in stops:
+            if isinstance(stop, BaseException):
+                raise stop
         return [batch_id for batch_id, stop in zip(ids, stops, strict=True) if stop]
 
-    def _still_waiting(self, batch: BatchSnapshot) -> str:
+    def _is_settled(self, shard: ShardPlan) -> bool:
+        if shard.batch is None or shard.waiting:
+            return False
+        return lifecycle.stands(shard.batch) or self._order.shards is not None
+
+    def _still_waiting(self, plan: TaskPlan) -> TaskPlan:
         """Until a batch that was submitted again has passed validation, it may well be refused again."""
         last = self._task.verdict
-        return last.message if last and last.outcome is Outcome.WAITING and batch.status == "validating" else ""
+        if last is None or last.outcome is not Outcome.WAITING:
+            return plan
+        shards = (
+            replace(shard, waiting=last.message) if shard.batch and shard.batch.status == "validating" else shard
+            for shard in plan.shards
+        )
+        return replace(plan, shards=tuple(shards))
+
+
+def _with(plan: TaskPlan, number: int, shard: ShardPlan) -> TaskPlan:
+    return replace(plan, shards=(*plan.shards[:number], shard, *plan.shards[number + 1 :]))
+
+
+def _by_file(plan: TaskPlan) -> dict[str, BatchSnapshot]:
+    return {batch.input_file_id: batch for batch in plan.batches if batch.input_file_id}
+
+
+def _ours(error: BaseException) -> Exception:
+    if not isinstance(error, Exception):
+        raise error
+    return error

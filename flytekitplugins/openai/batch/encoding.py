@@ -12,8 +12,8 @@ from .legacy import read_pickled_fields
 
 __all__ = ["MAX_BYTES", "decode_fields", "encode_fields", "is_batch_id"]
 
-# Ours are a few hundred bytes long, and the longest allowed are those of a task with metadata of its own.
-MAX_BYTES = 16_384
+# Ours are a few hundred bytes long, and 30 more for each file; a task may have 500 of those, and metadata of its own.
+MAX_BYTES = 32_768
 # Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
 _BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
 _REQUIRED = frozenset({"openai_org", "batch_id"})
@@ -21,7 +21,7 @@ _REQUIRED = frozenset({"openai_org", "batch_id"})
 
 def encode_fields(values: Mapping[str, Any]) -> bytes:
     """As JSON, without what is at its default."""
-    kept = {name: value for name, value in values.items() if value or name in _REQUIRED}
+    kept = {name: value for name, value in values.items() if name in _REQUIRED or value not in (None, False)}
     return json.dumps(kept, separators=(",", ":")).encode()
 
 
@@ -46,6 +46,8 @@ def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
     except (TypeError, RecursionError) as error:
         raise ValueError("the bytes cannot be read") from error
     unsound = [field for field, is_sound in _SOUND.items() if not is_sound(given.get(field))]
+    if not _names_its_files(given):
+        unsound.append("request")
     if unsound or not (is_batch_id(given.get("batch_id")) or _may_lack_one(given)):
         raise ValueError(f"{', '.join(unsound) or 'batch_id'}: not what it should be")
     return dict(given)
@@ -62,12 +64,26 @@ def _may_lack_one(given: Mapping[str, Any]) -> bool:
     return given.get("batch_id") == "" and TaskKey.read(metadata) is not None
 
 
+def _names_its_files(given: Mapping[str, Any]) -> bool:
+    """Whether what creates a batch comes with the file or the files to run."""
+    request = given.get("request")
+    return not isinstance(request, dict) or "input_file_id" in request or given.get("shards") is not None
+
+
 def _is_text_or_none(value: object) -> bool:
     return isinstance(value, (str, type(None)))
 
 
 def _is_request_or_none(value: object) -> bool:
-    return value is None or (isinstance(value, dict) and isinstance(value.get("input_file_id"), str))
+    return value is None or (isinstance(value, dict) and isinstance(value.get("input_file_id", ""), str))
+
+
+def _is_texts_or_none(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _is_count_or_none(value: object) -> bool:
+    return isinstance(value, (int, type(None))) and not isinstance(value, bool)
 
 
 _SOUND: dict[str, Callable[[object], bool]] = {
@@ -76,4 +92,8 @@ _SOUND: dict[str, Callable[[object], bool]] = {
     "secret_arg": lambda value: isinstance(value, (dict, type(None))),
     "partial_results": lambda value: isinstance(value, (bool, type(None))),
     "request": _is_request_or_none,
+    "shards": _is_texts_or_none,
+    "requests": _is_count_or_none,
+    "max_concurrent_batches": _is_count_or_none,
+    "tolerant": lambda value: isinstance(value, (bool, type(None))),
 }

@@ -43,8 +43,7 @@ def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, no
     )
     is_waiting = not submitted or (task.verdict is not None and task.verdict.outcome is Outcome.WAITING)
     if is_waiting and answer is not None and patience.is_asked_to_wait(answer.status, answer.code):
-        task.put_off += 1
-        task.not_before = now + patience.seconds_to_put_off(task.put_off, retry_after=answer.retry_after)
+        task.put_off_submissions(retry_after=answer.retry_after, now=now)
     report("poll" if submitted else "submission", error, name=name, first=before is None)
     return patience.endure(task.trouble, last=task.verdict, now=now)
 
@@ -53,7 +52,7 @@ def recover(task: TaskMemory, *, name: str, now: float) -> None:
     """Note that a task could be looked after."""
     if task.trouble is not None:
         _log(logging.INFO, "%s: OpenAI answers again, after %.0f s", name, now - task.trouble.since)
-    task.trouble, task.put_off = None, 0
+    task.trouble = None
 
 
 def report(what: str, error: Exception, *, name: str, first: bool = True, last: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,25 +19,31 @@ _USAGE = {
 }
 
 
-def figures(batch: BatchSnapshot, *, now: float) -> dict[str, dict[str, Any]]:
-    """Requests by state and tokens by kind, each in the form of a result of a Prometheus range query.
+def figures(batches: Sequence[BatchSnapshot], *, now: float) -> dict[str, dict[str, Any]]:
+    """Requests by state and tokens by kind, of all batches together, each as a result of a Prometheus range query.
 
     https://prometheus.io/docs/prometheus/latest/querying/api/#range-vectors
 
     Args:
-        batch: The batch as it is.
+        batches: The batches as they are.
         now: Unix seconds: when that was.
     """
-    requests = {"total": batch.total, "completed": batch.completed, "failed": batch.failed}
-    tokens = {kind: _within(batch.usage, path) for kind, path in _USAGE.items()}
+    requests = {name: sum(getattr(batch, name) for batch in batches) for name in ("total", "completed", "failed")}
+    tokens = {kind: _sum([_within(batch.usage, path) for batch in batches]) for kind, path in _USAGE.items()}
     return {
         "openai_batch_requests": _matrix("state", requests, now),
         "openai_batch_tokens": _matrix("kind", {kind: n for kind, n in tokens.items() if n is not None}, now),
     }
 
 
-def timeline(batch: BatchSnapshot) -> list[str]:
-    """When the batch came into which state, and its errors, one line each."""
+def timeline(batches: Sequence[BatchSnapshot]) -> list[str]:
+    """When each batch came into which state, and its errors, one line each; of several, with their ids."""
+    if len(batches) == 1:
+        return _timeline(batches[0])
+    return [f"{batch.id}: {line}" for batch in batches for line in _timeline(batch)]
+
+
+def _timeline(batch: BatchSnapshot) -> list[str]:
     reached = sorted((at, name.removesuffix("_at").replace("_", " ")) for name, at in batch.times.items())
     lines = [f"{_moment(at)} {state}" for at, state in reached if state != "expires"]
     if (expires := batch.times.get("expires_at")) is not None and batch.ended_at is None:
@@ -48,6 +54,12 @@ def timeline(batch: BatchSnapshot) -> list[str]:
 def _matrix(label: str, values: Mapping[str, float], now: float) -> dict[str, Any]:
     series = [{"metric": {label: name}, "values": [[now, str(value)]]} for name, value in values.items()]
     return {"resultType": "matrix", "result": series}
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    """The sum of what is known; `None` when nothing is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _within(usage: Mapping[str, Any], path: tuple[str, ...]) -> int | None:

@@ -1,8 +1,7 @@
-"""What the state of a task's batches means: what to do next, what came of them, and how to say so."""
+"""What the state of a batch means, and how to say so."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -11,19 +10,16 @@ from .snapshot import BatchError, BatchSnapshot
 
 __all__ = [
     "FAILED",
-    "QUOTA_ERRORS",
     "RUNNING",
     "SUCCEEDED",
     "WINDOW_SECONDS",
     "Outcome",
-    "Plan",
     "Verdict",
     "input_file_is_invisible",
-    "is_due_for_a_look",
+    "is_internal_failure",
     "is_live",
+    "is_over",
     "judge",
-    "make_plan",
-    "seconds_to_wait",
     "stands",
 ]
 
@@ -38,16 +34,6 @@ INTERNAL_ERRORS = frozenset({None, "unknown", "unknown_error", "internal", "inte
 LATE_FILES_SECONDS = 120.0
 # The only completion window there is. https://platform.openai.com/docs/api-reference/batch/create
 WINDOW_SECONDS = 24 * 3600.0
-# A batch may come into being long after its maker gave up waiting for the answer. So long after a batch's start, and so
-# often, it is made sure that it is the only one.
-RACE_SECONDS = 600.0
-LOOK_SECONDS = 120.0
-# A full queue empties as batches end. https://platform.openai.com/docs/guides/rate-limits
-QUOTA_ERRORS = frozenset({"token_limit_exceeded"})
-FIRST_WAIT_SECONDS = 60.0
-LONGEST_WAIT_SECONDS = 1800.0
-# How often a file is submitted again that OpenAI says to know, and yet could not find.
-INVISIBLE_FILE_ATTEMPTS = 3
 
 
 class Outcome(Enum):
@@ -68,88 +54,19 @@ class Verdict:
     message: str
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to do about the batches of a task.
-
-    Attributes:
-        batch: The one whose state is the task's; `None` while there is none.
-        surplus: Others that run the same requests, and must be cancelled, or they are bought twice.
-        submit: Whether a batch is to be made now.
-        waiting: Why the file waits to be submitted again, in words; "" when it does not.
-    """
-
-    batch: BatchSnapshot | None = None
-    surplus: tuple[BatchSnapshot, ...] = ()
-    submit: bool = False
-    waiting: str = ""
-
-
-def make_plan(
-    batches: Sequence[BatchSnapshot],
-    *,
-    input_file_id: str,
-    attempt: str,
-    adopted: str = "",
-    file_is_visible: bool = True,
-    now: float,
-) -> Plan:
-    """What to do, given all the batches of a node.
-
-    A batch of the same file that runs or completed is taken, whichever attempt made it. What ended otherwise counts
-    for the attempt that made it alone: the next attempt is there to try again.
-
-    Args:
-        batches: Of the node: of all its attempts, in any order.
-        input_file_id: The file to run.
-        attempt: The one that asks.
-        adopted: The id of a batch that this attempt has taken for its own before, if there is one.
-        file_is_visible: Whether OpenAI says to know the file.
-        now: Unix seconds.
-    """
-    of_file = sorted((batch for batch in batches if batch.input_file_id == input_file_id), key=_age)
-    live = [batch for batch in of_file if is_live(batch)]
-    good = [batch for batch in of_file if batch.status in SUCCEEDED] + live
-    if good:
-        return Plan(good[0], surplus=tuple(batch for batch in live if batch is not good[0]))
-    own = [batch for batch in of_file if _belongs_to(attempt, batch, adopted) and not _was_surplus(batch, of_file)]
-    if not own:
-        return Plan(submit=True)
-    last = own[-1]
-    refusals = [batch for batch in own if _is_refused_for_now(batch, file_is_visible)]
-    invisible = [batch for batch in refusals if input_file_is_invisible(batch)]
-    if last not in refusals or len(invisible) > INVISIBLE_FILE_ATTEMPTS:
-        return Plan(last)
-    return Plan(last, submit=_is_due(last, len(refusals), batches, now), waiting=_waiting(last, len(refusals)))
-
-
 def is_live(batch: BatchSnapshot) -> bool:
     """Whether a batch may still complete, and nobody has asked it to stop."""
     return batch.status not in (*SUCCEEDED, *FAILED, "cancelling")
 
 
+def is_over(batch: BatchSnapshot, *, now: float) -> bool:
+    """Whether nothing about a batch will change any more."""
+    return batch.status in (*SUCCEEDED, *FAILED) and not _files_are_late(batch, now)
+
+
 def stands(batch: BatchSnapshot) -> bool:
     """Whether a batch is the answer by itself, whatever others there are."""
     return is_live(batch) or batch.status in SUCCEEDED
-
-
-def is_due_for_a_look(batch: BatchSnapshot, *, looked_at: float | None, now: float) -> bool:
-    """Whether it is time to make sure that a batch is the only one of its task.
-
-    Args:
-        batch: The one that is known.
-        looked_at: When that was made sure of last, by this process; `None`: never.
-        now: Unix seconds, as the others.
-    """
-    is_young = abs(now - batch.times.get("created_at", 0.0)) < RACE_SECONDS
-    # Once it has completed nobody looks again.
-    is_time = looked_at is None or now - looked_at >= LOOK_SECONDS or batch.status in SUCCEEDED
-    return is_young and is_time
-
-
-def seconds_to_wait(refusals: int) -> float:
-    """How long to wait after so many refusals in a row: 1, 2, 4, ... minutes, at most 30."""
-    return float(min(FIRST_WAIT_SECONDS * 2 ** min(refusals - 1, 10), LONGEST_WAIT_SECONDS))
 
 
 def judge(batch: BatchSnapshot, *, now: float, partial_results: bool = False) -> Verdict:
@@ -162,7 +79,7 @@ def judge(batch: BatchSnapshot, *, now: float, partial_results: bool = False) ->
         partial_results: Whether the results of a batch that expired or was cancelled are good enough.
     """
     if batch.status in SUCCEEDED:
-        if _files_are_late(batch, now):
+        if not is_over(batch, now=now):
             return Verdict(Outcome.RUNNING, f"completed: {_counts(batch)}; its result files are not there yet")
         return Verdict(Outcome.SUCCEEDED, f"completed: {_counts(batch)}")
     if batch.status == "failed":
@@ -174,6 +91,13 @@ def judge(batch: BatchSnapshot, *, now: float, partial_results: bool = False) ->
     return Verdict(Outcome.RUNNING, f"{status}: {_counts(batch)}" if batch.total else status)
 
 
+def is_internal_failure(batch: BatchSnapshot) -> bool:
+    """Whether a batch failed because of trouble that OpenAI has with itself."""
+    return batch.status == "failed" and all(
+        error.code in INTERNAL_ERRORS and error.line is None for error in batch.errors
+    )
+
+
 def input_file_is_invisible(batch: BatchSnapshot) -> bool:
     """Whether the batch failed because its key cannot see the input file: often the key of another project."""
     return any(
@@ -182,64 +106,16 @@ def input_file_is_invisible(batch: BatchSnapshot) -> bool:
     )
 
 
-def _age(batch: BatchSnapshot) -> tuple[float, str]:
-    """What sorts batches by age; every replica must come to the same order."""
-    return batch.times.get("created_at", 0.0), batch.id
-
-
-def _belongs_to(attempt: str, batch: BatchSnapshot, adopted: str) -> bool:
-    if batch.key is not None and batch.key.attempt == attempt:
-        return True
-    # What an earlier attempt made may be cancelled on behalf of that one even after this one has adopted it.
-    return batch.id == adopted and batch.status not in ("cancelling", "cancelled")
-
-
-def _was_surplus(batch: BatchSnapshot, of_file: Sequence[BatchSnapshot]) -> bool:
-    """Whether a batch was cancelled because an older one ran, which came to an end of its own only later."""
-    stopped_at = batch.times.get("cancelling_at", batch.ended_at)
-    if batch.status not in ("cancelling", "cancelled") or stopped_at is None:
-        return False
-    older = of_file[: of_file.index(batch)]
-    return any(_ran_until(other) >= stopped_at for other in older)
-
-
-def _ran_until(batch: BatchSnapshot) -> float:
-    """When a batch came to its end, or was asked to; later than anything while it runs."""
-    return min(batch.times.get("cancelling_at", math.inf), math.inf if batch.ended_at is None else batch.ended_at)
-
-
-def _is_refused_for_now(batch: BatchSnapshot, file_is_visible: bool) -> bool:
-    if batch.status != "failed":
-        return False
-    return _is_over_quota(batch) or (file_is_visible and input_file_is_invisible(batch))
-
-
-def _is_over_quota(batch: BatchSnapshot) -> bool:
-    return any(error.code in QUOTA_ERRORS for error in batch.errors)
-
-
-def _is_due(last: BatchSnapshot, refusals: int, batches: Sequence[BatchSnapshot], now: float) -> bool:
-    refused_at = last.ended_at or last.times.get("created_at", 0.0)
-    others = (batch.ended_at or 0.0 for batch in batches if not _is_refused_for_now(batch, file_is_visible=True))
-    # Not for long by a server's clock that is wrong by far.
-    return abs(now - refused_at) >= seconds_to_wait(refusals) or any(ended > refused_at for ended in others)
-
-
-def _waiting(last: BatchSnapshot, refusals: int) -> str:
-    reason = last.errors[0].message or last.errors[0].code or ""
-    times = "once" if refusals == 1 else f"{refusals} times"
-    what = "does not find the file yet" if input_file_is_invisible(last) else "has no room for the batch"
-    return f"waiting: OpenAI {what}, and refused it {times} so far ({reason}); it will be submitted again"
-
-
 def _failed(batch: BatchSnapshot) -> Verdict:
-    if all(error.code in INTERNAL_ERRORS and error.line is None for error in batch.errors):
+    if is_internal_failure(batch):
         reason = f": {_list(batch.errors)}" if batch.errors else ", without giving a reason"
         return Verdict(Outcome.WORTH_RETRYING, f"OpenAI failed batch {batch.id!r}{reason}")
     return Verdict(Outcome.FAILED, _list(batch.errors))
 
 
 def _files_are_late(batch: BatchSnapshot, now: float) -> bool:
+    if batch.status not in SUCCEEDED:
+        return False
     missing = (batch.completed and not batch.output_file_id) or (batch.failed and not batch.error_file_id)
     ended = batch.times.get("completed_at")
     return bool(missing) and ended is not None and abs(now - ended) < LATE_FILES_SECONDS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from .lifecycle import WINDOW_SECONDS, Verdict
-from .patience import Trouble
+from .patience import Trouble, seconds_to_put_off
 from .snapshot import BatchSnapshot
 
 __all__ = ["Memory", "TaskMemory"]
@@ -19,8 +20,9 @@ class TaskMemory:
     """One task. Times are Unix seconds.
 
     Attributes:
-        batch_id: The batch that counts, if it is another than the one Flyte knows of.
-        ends_at: When that batch's window closes.
+        batches: The batch that counts of each file, by the file's id, as it was last seen.
+        asked_at: When OpenAI was asked last about each of them, by its id.
+        ends_at: When the last of their windows closes.
         verdict: What the last usable answer came to.
         looked_at: When it was made sure last that the task has one batch only.
         not_before: When a submission that was put off is due.
@@ -28,7 +30,8 @@ class TaskMemory:
         trouble: Why OpenAI cannot be asked, while that lasts.
     """
 
-    batch_id: str = ""
+    batches: dict[str, BatchSnapshot] = field(default_factory=dict)
+    asked_at: dict[str, float] = field(default_factory=dict)
     ends_at: float | None = None
     verdict: Verdict | None = None
     looked_at: float | None = None
@@ -36,11 +39,28 @@ class TaskMemory:
     put_off: int = 0
     trouble: Trouble | None = None
 
-    def remember(self, batch: BatchSnapshot, verdict: Verdict | None = None) -> None:
-        """Keep what was seen of the batch that counts, and what it came to."""
-        self.batch_id, self.verdict = batch.id, verdict
-        started_at = batch.times.get("created_at")
-        self.ends_at = batch.times.get("expires_at") or (started_at and started_at + WINDOW_SECONDS)
+    @property
+    def batch_ids(self) -> list[str]:
+        """The batches that count."""
+        return [batch.id for batch in self.batches.values()]
+
+    def remember(self, batches: Mapping[str, BatchSnapshot], verdict: Verdict | None = None) -> None:
+        """Keep what was seen of the batches that count, by their files, and what it came to."""
+        if len(batches) > 1:
+            # Hundreds of whole answers are some megabytes.
+            batches = {file_id: replace(batch, raw={}) for file_id, batch in batches.items()}
+        self.batches, self.verdict = dict(batches), verdict
+        self.asked_at = {batch_id: at for batch_id, at in self.asked_at.items() if batch_id in self.batch_ids}
+        self.ends_at = max((end for batch in batches.values() if (end := _end_of(batch))), default=None)
+
+    def put_off_submissions(self, *, retry_after: float | None, now: float) -> None:
+        """Submit nothing for a while: longer each time in a row."""
+        self.put_off += 1
+        self.not_before = now + seconds_to_put_off(self.put_off, retry_after=retry_after)
+
+    def go_on_submitting(self) -> None:
+        """OpenAI has taken a batch."""
+        self.put_off, self.not_before = 0, 0.0
 
 
 class Memory:
@@ -63,3 +83,8 @@ class Memory:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+
+def _end_of(batch: BatchSnapshot) -> float | None:
+    started_at = batch.times.get("created_at")
+    return batch.times.get("expires_at") or (started_at and started_at + WINDOW_SECONDS)

@@ -13,9 +13,9 @@ from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai.exceptions import InvalidInputError
 
 from .key import TaskKey
-from .submission import creation_request
+from .submission import creation_request, shard_request
 
-__all__ = ["Order", "read_request"]
+__all__ = ["Order", "read_request", "read_shards"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,31 @@ class Order:
     """What a task asked for, as Flyte keeps it.
 
     Attributes:
-        batch_id: The batch that Flyte knows of; "" when there was none yet.
-        request: The body that creates the batch; `None` when it must not be created again.
+        batch_id: The batch of the first file, as far as Flyte knows of it; "" when there was none yet.
+        request: The body that creates a batch; `None` when it must not be created again.
+        shards: The files to run, if each is a part of a larger input; otherwise the request names the file.
+        requests: How many there are in all of them together.
+        most: How many batches may be under way at once.
+        tolerant: Whether the task has succeeded even if nothing came of it.
     """
 
     batch_id: str
     request: Mapping[str, Any] | None = None
+    shards: tuple[str, ...] | None = None
+    requests: int | None = None
+    most: int | None = None
+    tolerant: bool = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files to run, each as a batch."""
+        if self.shards is not None:
+            return self.shards
+        return ((self.request or {}).get("input_file_id", ""),)
+
+    def creation(self, number: int) -> dict[str, Any]:
+        """The body that creates the batch of a file, by its place among the files."""
+        return shard_request(self.request or {}, input_file_id=self.files[number], number=number, of=len(self.files))
 
     @property
     def key(self) -> TaskKey | None:
@@ -59,17 +78,30 @@ def read_request(
     output_prefix: str,
     execution: TaskExecutionMetadata | None,
 ) -> dict[str, Any]:
-    """The batch that a task asks for, as the body that creates it.
+    """The body that creates a batch of the task, as far as it is the same for all of them.
 
     Raises:
         InvalidInputError: The task was given no file id.
     """
-    literal = inputs.literals.get("input_file_id") if inputs is not None else None
+    literals = inputs.literals if inputs is not None else {}
+    request = creation_request(custom.get("config") or {}, key=_key(output_prefix), tags=_tags(execution))
+    if "input_file_ids" in literals:
+        return request
+    literal = literals.get("input_file_id")
     file_id: str | None = literal.scalar.primitive.string_value if literal is not None else None
     if not file_id:
         raise InvalidInputError("The batch task was given no input_file_id; pass it the id of an uploaded file.")
-    config = custom.get("config") or {}
-    return creation_request(config, input_file_id=file_id, key=_key(output_prefix), tags=_tags(execution))
+    return {**request, "input_file_id": file_id}
+
+
+def read_shards(inputs: LiteralMap | None) -> tuple[list[str] | None, int | None]:
+    """The files of a task that has any number of them, and how many requests they hold; otherwise `None`."""
+    literals = inputs.literals if inputs is not None else {}
+    if "input_file_ids" not in literals:
+        return None, None
+    collection, count = literals["input_file_ids"].collection, literals.get("requests")
+    files = [literal.scalar.primitive.string_value for literal in (collection.literals if collection else [])]
+    return files, count.scalar.primitive.integer if count is not None else None
 
 
 def _key(output_prefix: str) -> TaskKey | None:

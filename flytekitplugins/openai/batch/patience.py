@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .lifecycle import QUOTA_ERRORS, WINDOW_SECONDS, Outcome, Verdict, seconds_to_wait
+from .lifecycle import WINDOW_SECONDS, Outcome, Verdict
+from .planning import QUOTA_ERRORS, seconds_to_wait
 
 __all__ = ["GRACE_SECONDS", "Trouble", "endure", "is_asked_to_wait", "is_final_refusal", "seconds_to_put_off"]
 

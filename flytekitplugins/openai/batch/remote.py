@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -48,8 +48,8 @@ class RemoteBatches:
             # It goes by the id it was asked for, whatever the answer says.
             return replace(_snapshot(await self._client.batches.retrieve(batch_id), doing), id=batch_id)
 
-    async def of_node(self, node: str) -> list[BatchSnapshot]:
-        """All batches that were made for a node of Flyte's, as they are now.
+    async def of_node(self, node: str, *, known: Collection[str] = ()) -> list[BatchSnapshot]:
+        """All batches that were made for a node of Flyte's, as they are now, but for those with known ids.
 
         Raises:
             RefusedError: OpenAI refuses to list batches.
@@ -63,7 +63,7 @@ class RemoteBatches:
         except StaleListError as error:
             sentence = f"Could not read the list of batches: it is behind ({error})."
             raise UnavailableError(sentence, reason="stale") from None
-        return list(await asyncio.gather(*map(self._renewed, found)))
+        return list(await asyncio.gather(*(self._renewed(batch) for batch in found if batch.id not in known)))
 
     async def create(self, request: Mapping[str, Any]) -> BatchSnapshot:
         """Create a batch. Sent again after a lost reply, the request would make a second one.

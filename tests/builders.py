@@ -4,7 +4,9 @@ import json
 from collections import OrderedDict
 
 import openai
+from flytekit import FlyteContextManager
 from flytekit.configuration import Image, ImageConfig, SerializationSettings
+from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import Literal, LiteralMap, Primitive, Scalar
 from flytekit.tools.translator import get_serializable
 
@@ -44,10 +46,9 @@ def make_settings():
     )
 
 
-def make_template(*, config=None, **arguments):
+def make_template(*, config=None, kind=BatchEndpointTask, **arguments):
     """The template of a batch task, as Flyte hands it to the connector."""
-    task = BatchEndpointTask(name="batch", config=config or {}, **arguments)
-    template = serialize(task)
+    template = serialize(kind(name="batch", config=config or {}, **arguments))
     return type(template).from_flyte_idl(template.to_flyte_idl())
 
 
@@ -58,6 +59,13 @@ def serialize(task):
 def make_inputs(input_file_id):
     primitive = Primitive(string_value=input_file_id)
     return LiteralMap({"input_file_id": Literal(scalar=Scalar(primitive=primitive))})
+
+
+def make_shard_inputs(file_ids, requests):
+    """The inputs of a task that has any number of files."""
+    values = {"input_file_ids": list(file_ids), "requests": requests}
+    types = {"input_file_ids": list[str], "requests": int}
+    return TypeEngine.dict_to_literal_map(FlyteContextManager.current_context(), values, types)
 
 
 def upload(emulator, requests, *, name="requests.jsonl"):

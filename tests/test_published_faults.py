@@ -4,8 +4,10 @@ They use the public interface alone: what they ask of this package can be asked 
 """
 
 import copy
+import json
 import os
 import pickle
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from flytekitplugins.openai import (
     create_batch,
 )
 from flytekitplugins.openai.batch.connector import BatchEndpointMetadata
-from flytekitplugins.openai.emulator import BatchFault, CallFault
+from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from tests.builders import (
     make_client,
     make_inputs,
@@ -143,7 +145,7 @@ def test_file_step_that_openai_refuses_is_not_tried_again(openai_emulator, monke
     """There, Flyte takes it for a fault of the system and uploads four times."""
     monkeypatch.setenv("TEAM_KEY", "sk-team")
     monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
-    with pytest.raises(FlyteUserRuntimeException, match="not a JSON object"):
+    with pytest.raises(FlyteUserRuntimeException, match=r"not (a JSON object|valid JSON)"):
         UploadJSONLFileTask(name="upload", task_config=CONFIG)(jsonl_in=requests_file("notes.jsonl", b"hello\n"))
 
 
@@ -208,3 +210,61 @@ def test_create_batch_sets_image_retries_and_timeout():
     [batch] = [task for task in tasks if isinstance(task, BatchEndpointTask)]
     assert batch.metadata.timeout.total_seconds() == 26 * HOUR
     assert [task.container_image for task in tasks if task is not batch] == ["mine:2", "mine:2"]
+
+
+@pytest.fixture
+def run_on_a_laptop(openai_emulator, monkeypatch, requests_file):
+    """A function that runs requests by `create_batch`, with a key wherever one of the two packages looks for it."""
+    for name in ("TEAM_KEY", "FLYTE_OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "sk-team")
+
+    def run(content):
+        batch = create_batch(name="laptop", secret=SECRET, is_json_iterator=False)
+        return batch(jsonl_in=requests_file("requests.jsonl", content))
+
+    return run
+
+
+def ids_in(file):
+    return [json.loads(line)["custom_id"] for line in Path(file).read_bytes().splitlines()]
+
+
+def test_results_of_an_expired_batch_are_kept(openai_emulator, run_on_a_laptop):
+    """They are billed. There, the workflow fails and they are left at OpenAI."""
+    openai_emulator.freeze()
+    openai_emulator.change(requests_per_second=2 / (24 * HOUR))
+    expiry = threading.Timer(1, openai_emulator.advance, [25 * HOUR])
+    expiry.start()
+    result = run_on_a_laptop(make_jsonl(make_requests(4)))
+    expiry.join()
+    assert (len(ids_in(result.output_file)), len(ids_in(result.error_file))) == (2, 2)
+
+
+def test_batch_in_which_every_request_failed_is_a_failure(openai_emulator, run_on_a_laptop):
+    """There, it is a success without results."""
+    openai_emulator.order(RequestFault(status=400, code="invalid_value", message="bad", times=None))
+    with pytest.raises(FlyteUserRuntimeException, match="invalid_value: 2, such as 'r-0': bad"):
+        run_on_a_laptop(make_jsonl(make_requests(2)))
+
+
+def test_more_requests_than_a_batch_takes_come_back_in_order(openai_emulator, run_on_a_laptop):
+    """There, OpenAI refuses more than 50,000, after the upload."""
+    result = run_on_a_laptop(make_jsonl(make_requests(50_001)))
+    assert ids_in(result.output_file) == [f"r-{number}" for number in range(50_001)]
+
+
+def test_results_come_in_the_order_of_the_requests(openai_emulator, run_on_a_laptop):
+    """There, in that of the batch, which keeps none."""
+    result = run_on_a_laptop(make_jsonl(make_requests(50)))
+    assert ids_in(result.output_file) == [f"r-{number}" for number in range(50)]
+
+
+def test_bad_line_is_found_before_anything_is_submitted(openai_emulator, run_on_a_laptop):
+    """There, the file is uploaded and the batch fails; and the file stays at OpenAI."""
+    content = make_jsonl([*make_requests(2), make_request("r-0"), make_request("r-9", url="/v1/responses")])
+    with pytest.raises(
+        FlyteUserRuntimeException, match=r"2 problems: line 4 has another url .*; line 3 repeats a custom_id"
+    ):
+        run_on_a_laptop(content)
+    with make_client(openai_emulator) as client:
+        assert (client.batches.list().data, client.files.list().data) == ([], [])

@@ -4,6 +4,8 @@
     |-- MissingAPIKeyError      no key, or one that cannot be one
     |-- InvalidInputError       what the user gave cannot be used
     |-- InvalidMetadataError    bytes that are not metadata of ours
+    |-- InconsistentError       results that are not those of the requests
+    |-- TooFewSucceededError    fewer requests succeeded than must have
     |-- RefusedError            OpenAI answered no, and would again if nobody changed a thing
     |   `-- RefusedBatchError   no to a new batch
     `-- PassingError            also a FlyteRecoverableException: tried again while the task has `retries` left
@@ -24,6 +26,7 @@ from flytekit.exceptions.user import FlyteRecoverableException, FlyteUserRuntime
 __all__ = [
     "Answer",
     "IncompleteFileError",
+    "InconsistentError",
     "InvalidInputError",
     "InvalidMetadataError",
     "MissingAPIKeyError",
@@ -31,6 +34,7 @@ __all__ = [
     "PassingError",
     "RefusedBatchError",
     "RefusedError",
+    "TooFewSucceededError",
     "UnavailableError",
 ]
 
@@ -91,6 +95,18 @@ class InvalidMetadataError(OpenAIPluginError, ValueError):
     """Bytes were given as the metadata of a batch that are not."""
 
     _ERROR_CODE = "OpenAI:InvalidMetadata"
+
+
+class InconsistentError(OpenAIPluginError):
+    """What came back is not what was asked for."""
+
+    _ERROR_CODE = "OpenAI:Inconsistent"
+
+
+class TooFewSucceededError(OpenAIPluginError):
+    """None of the requests succeeded, or fewer than the user asked for. It has a line for each kind of failure."""
+
+    _ERROR_CODE = "OpenAI:TooFewSucceeded"
 
 
 class RefusedError(OpenAIPluginError):

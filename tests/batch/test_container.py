@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from flyteidl.core import errors_pb2, execution_pb2, literals_pb2
 from flytekit import FlyteContextManager, Secret
 from flytekit.core.type_engine import TypeEngine
 from flytekit.core.utils import load_proto_from_file, write_proto_to_file
+from flytekit.models.literals import LiteralMap
 from flytekit.types.file import JSONLFile
 
-from flytekitplugins.openai import DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
+from flytekitplugins.openai import BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
+from flytekitplugins.openai.batch.steps import CollectResultsTask, UploadShardsTask
 from flytekitplugins.openai.emulator import CallFault
 from tests.builders import ENDPOINT, make_client, make_jsonl, make_requests, serialize, upload
 
@@ -20,10 +23,10 @@ CONFIG = OpenAIFileConfig(secret=Secret(group="team", key="key"))
 
 
 @pytest.fixture
-def container(openai_emulator, tmp_path):
-    """A function that runs a task as its container does, and returns what it left for Flyte."""
+def start(openai_emulator, tmp_path):
+    """A function that starts a task as its container does; returns the process, and where it leaves its outputs."""
 
-    def run(task, inputs):
+    def start(task, inputs, *, attempt=0):
         template = serialize(task)
         literals = TypeEngine.dict_to_literal_map(
             FlyteContextManager.current_context(), inputs, task.python_interface.inputs
@@ -31,7 +34,7 @@ def container(openai_emulator, tmp_path):
         places = {
             "{{.taskTemplatePath}}": tmp_path / "template.pb",
             "{{.input}}": tmp_path / "inputs.pb",
-            "{{.outputPrefix}}": tmp_path / "outputs",
+            "{{.outputPrefix}}": tmp_path / task.name / "data" / str(attempt),
             "{{.rawOutputDataPrefix}}": tmp_path / "raw",
         }
         write_proto_to_file(template.to_flyte_idl(), str(places["{{.taskTemplatePath}}"]))
@@ -42,10 +45,28 @@ def container(openai_emulator, tmp_path):
             "OPENAI_BASE_URL": openai_emulator.base_url,
             "_FSEC_TEAM_KEY": "sk-team",
         }
-        subprocess.run([Path(sys.executable).with_name(command), *arguments], env=environment, check=True, cwd=tmp_path)
-        return places["{{.outputPrefix}}"]
+        command = [Path(sys.executable).with_name(command), *arguments]
+        return subprocess.Popen(command, env=environment, cwd=tmp_path), places["{{.outputPrefix}}"]
+
+    return start
+
+
+@pytest.fixture
+def container(start):
+    """A function that runs a task as its container does, and returns what it left for Flyte."""
+
+    def run(task, inputs, **arguments):
+        process, outputs = start(task, inputs, **arguments)
+        assert process.wait() == 0
+        return outputs
 
     return run
+
+
+def outputs_in(outputs, types):
+    literals = load_proto_from_file(literals_pb2.LiteralMap, str(outputs / "outputs.pb"))
+    context = FlyteContextManager.current_context()
+    return TypeEngine.literal_map_to_kwargs(context, LiteralMap.from_flyte_idl(literals), types)
 
 
 def error_in(outputs):
@@ -70,15 +91,15 @@ def test_refusal_is_the_users_error_and_final(container, tmp_path):
     """Flyte shows the sentence, without a traceback, and does not upload again."""
     task = UploadJSONLFileTask(name="upload", task_config=CONFIG)
     error = error_in(container(task, write_requests(tmp_path / "notes.jsonl", b"hello\n")))
-    assert (error.code, error.kind) == ("OpenAI:Refused", errors_pb2.ContainerError.NON_RECOVERABLE)
+    assert (error.code, error.kind) == ("OpenAI:InvalidInput", errors_pb2.ContainerError.NON_RECOVERABLE)
     assert error.origin == execution_pb2.ExecutionError.USER
-    assert "RefusedError: Could not upload the requests in 'notes.jsonl': OpenAI refused (400" in error.message
+    assert "InvalidInputError: The input 'notes.jsonl' was not submitted: 1 problem: line 1 is not" in error.message
     assert "Traceback" not in error.message
 
 
 def test_trouble_that_may_pass_counts_against_retries(container, openai_emulator, tmp_path):
     """A user's recoverable error is tried again as often as `retries` says, a fault of the system four times."""
-    openai_emulator.order(CallFault(path="/v1/files", status=503, headers={"x-should-retry": "false"}))
+    openai_emulator.order(CallFault(method="POST", path="/v1/files", status=503, headers={"x-should-retry": "false"}))
     task = UploadJSONLFileTask(name="upload", task_config=CONFIG)
     error = error_in(container(task, write_requests(tmp_path / "in.jsonl")))
     assert (error.code, error.kind) == ("OpenAI:Unavailable", errors_pb2.ContainerError.RECOVERABLE)
@@ -94,3 +115,46 @@ def test_download_leaves_the_files_in_the_blob_store(container, openai_emulator,
     container(DownloadJSONFilesTask(name="download", task_config=CONFIG), {"batch_endpoint_result": result})
     [output] = (tmp_path / "raw").rglob("output_file.jsonl")
     assert len(output.read_bytes().splitlines()) == 3
+
+
+UPLOADED = {"input_file_ids": list[str], "requests": int, "index": JSONLFile}
+
+
+def run_batches(emulator, file_ids):
+    """What the batch step hands on for these files."""
+    with make_client(emulator) as client:
+        made = [
+            client.batches.create(input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h")
+            for file_id in file_ids
+        ]
+        return {"batches": [client.batches.retrieve(batch.id).to_dict() for batch in made]}
+
+
+def test_requests_go_up_and_their_results_come_together(container, openai_emulator, tmp_path):
+    """From container to container: ids, counts and the index by Flyte, the files in the blob store."""
+    upload_task = UploadShardsTask("upload", CONFIG)
+    given = outputs_in(container(upload_task, write_requests(tmp_path / "in.jsonl")), UPLOADED)
+    assert given["requests"] == 3
+    result = run_batches(openai_emulator, given["input_file_ids"])
+    outputs = container(CollectResultsTask("collect", CONFIG), {"indexes": [given["index"]], "results": [result]})
+    collected = outputs_in(outputs, {"result": BatchResult})["result"]
+    assert (collected.requests, collected.succeeded) == (3, 3)
+    assert str(collected.output_file.path).startswith(str(tmp_path / "raw"))
+
+
+def test_upload_whose_pod_is_killed_is_made_good_by_the_next(start, container, openai_emulator, tmp_path):
+    """What the first one left at OpenAI is deleted, and nothing is uploaded twice."""
+    task = UploadShardsTask("upload", CONFIG)
+    requests = write_requests(tmp_path / "in.jsonl", make_jsonl(make_requests(100_001)))
+    openai_emulator.order(CallFault(method="POST", path="/v1/files", delay=1, skip=1))
+    process, _ = start(task, requests)
+    while not [call for call in openai_emulator.calls if call.method == "POST" and call.status == 200]:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    with make_client(openai_emulator) as client:
+        assert client.files.list().data
+        given = outputs_in(container(task, requests, attempt=1), UPLOADED)
+        assert (len(given["input_file_ids"]), given["requests"]) == (3, 100_001)
+        assert sorted(file.id for file in client.files.list()) == sorted(given["input_file_ids"])

@@ -198,15 +198,33 @@ def test_upload_of_an_empty_file_is_refused_before_it_is_sent(team, tmp_path):
     """One sentence says which file."""
     with pytest.raises(InvalidInputError) as raised:
         make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "none.jsonl", b""))
-    assert str(raised.value) == "The input file 'none.jsonl' is empty; a batch needs at least one request."
+    assert str(raised.value) == (
+        "The input 'none.jsonl' was not submitted: there are no requests in it, and a batch needs at least one."
+    )
     assert not team.calls
 
 
-def test_upload_of_what_is_not_jsonl_says_what_openai_says(team, tmp_path):
-    """The first line is looked at during the upload."""
-    with pytest.raises(RefusedError) as raised:
+def test_upload_of_what_is_not_jsonl_is_refused_before_it_is_sent(team, tmp_path):
+    """OpenAI would look at the first line during the upload, and at the others a while after it."""
+    with pytest.raises(InvalidInputError) as raised:
         make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "notes.jsonl", b"hello\n"))
-    assert str(raised.value).startswith("Could not upload the requests in 'notes.jsonl': OpenAI refused (400")
+    assert str(raised.value) == (
+        "The input 'notes.jsonl' was not submitted: 1 problem: line 1 is not valid JSON (Expecting value at column 1)."
+    )
+    assert not [call for call in team.calls if call.method == "POST"]
+
+
+def test_upload_takes_the_requests_of_any_one_endpoint(team, tmp_path):
+    """Which one the batch is for, only the batch step knows."""
+    lines = make_jsonl([make_request("a", url="/v1/responses"), make_request("b", url="/v1/responses")])
+    assert make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "in.jsonl", lines)).startswith("file-")
+
+
+def test_upload_of_more_than_a_file_takes_names_what_does(team, tmp_path):
+    """It gives one file's id; `create_batch` uploads any number of them."""
+    lines = make_jsonl([make_request("a", model="gpt-4o"), make_request("b", model="gpt-5")])
+    with pytest.raises(InvalidInputError, match=r"line 2 does not fit into one batch .* create_batch cuts an input"):
+        make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "in.jsonl", lines))
 
 
 def test_upload_without_a_key_is_refused_before_anything_is_sent(team, tmp_path, monkeypatch):
@@ -356,6 +374,7 @@ import sys
 from pathlib import Path
 from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import APIKey
+from flytekitplugins.openai._client import sync_client
 from flytekitplugins.openai.batch.files import download_file, upload_file
 
 def peak():
@@ -364,9 +383,10 @@ def peak():
 
 small, large, back = map(Path, sys.argv[1:])
 account = Account(APIKey("sk-team", "a secret"))
-download_file(upload_file(small, account), back, account)
-before = peak()
-download_file(upload_file(large, account), back, account)
+with sync_client(account) as client:
+    download_file(upload_file(client, small, name=small.name, account=account), back, account)
+    before = peak()
+    download_file(upload_file(client, large, name=large.name, account=account), back, account)
 print(peak() - before)
 """
 

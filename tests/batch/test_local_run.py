@@ -105,7 +105,7 @@ def test_trouble_that_passes_does_not_end_the_run(openai_emulator, capsys):
     said = capsys.readouterr().err
     assert "openai-batch-local: Could not look up batch" in said
     assert "Last seen: validating." in said
-    assert said.rstrip().endswith("openai-batch-local: completed: 2 of 2 requests done")
+    assert "openai-batch-local: completed: 2 of 2 requests done" in said
 
 
 def test_two_runs_of_one_file_are_two_batches(openai_emulator):

@@ -1,3 +1,4 @@
+import re
 from collections import OrderedDict
 from datetime import timedelta
 
@@ -7,10 +8,12 @@ from flytekit.models.task import TaskSpec
 from flytekit.models.types import SimpleType
 from flytekit.tools.translator import get_serializable
 
-from flytekitplugins.openai import BatchEndpointTask, create_batch
+from flytekitplugins.openai import BatchEndpointTask, DownloadJSONFilesTask, UploadJSONLFileTask, create_batch
+from flytekitplugins.openai.batch.steps import BatchShardsTask, CollectResultsTask, UploadShardsTask
 from tests.builders import make_settings, serialize
 
 SECRET = Secret(group="team", key="key")
+PUBLISHED = (UploadJSONLFileTask, BatchEndpointTask, DownloadJSONFilesTask)
 
 
 def compile_workflow(**arguments):
@@ -129,3 +132,70 @@ def test_batch_task_has_the_published_interface():
     interface = serialize(BatchEndpointTask(name="batch", config={})).interface
     assert interface.inputs["input_file_id"].type.simple == SimpleType.STRING
     assert interface.outputs["result"].type.simple == SimpleType.STRUCT
+
+
+def test_steps_are_those_of_any_number_of_files():
+    """Each is what the published package's step is, and more."""
+    steps = [node.flyte_entity for node in create_batch(name="test", secret=SECRET).nodes]
+    assert [type(step) for step in steps] == [UploadShardsTask, BatchShardsTask, CollectResultsTask]
+    assert [isinstance(step, published) for step, published in zip(steps, PUBLISHED, strict=True)] == [True] * 3
+
+
+def test_upload_is_told_the_endpoint():
+    """A line for another would be refused after the upload."""
+    _, templates = compile_workflow(config={"endpoint": "/v1/responses"})
+    assert templates["openai-file-upload-gpt-41"].custom["endpoint"] == "/v1/responses"
+
+
+def test_batch_step_keeps_what_was_finished():
+    """Results of batches that expired have been paid for."""
+    _, templates = compile_workflow()
+    custom = templates["openai-batch-gpt-41"].custom
+    assert (custom["partial_results"], "tolerant" in custom) == (True, False)
+
+
+def test_batches_at_once_are_the_batch_steps():
+    """It arrives as a float, as all numbers do."""
+    _, templates = compile_workflow(max_concurrent_batches=3)
+    assert templates["openai-batch-gpt-41"].custom["max_concurrent_batches"] == 3
+
+
+def test_each_resubmission_adds_an_upload_and_a_batch_step():
+    """Each sees the results of all before it."""
+    workflow, templates = compile_workflow(max_resubmissions=2)
+    names = [node.task_node.reference_id.name.replace("gpt-41", "x") for node in workflow.nodes]
+    assert names == [
+        "openai-file-upload-x",
+        "openai-batch-x",
+        "openai-file-upload-x-again-1",
+        "openai-batch-x-again-1",
+        "openai-file-upload-x-again-2",
+        "openai-batch-x-again-2",
+        "openai-download-files-x",
+    ]
+    assert all(custom["tolerant"] for custom in (t.custom for t in templates.values() if t.type == "openai-batch"))
+    seen = [len(b.binding.collection.bindings) for node in workflow.nodes for b in node.inputs if b.var == "results"]
+    assert seen == [1, 2, 3]
+
+
+def test_files_are_deleted_by_a_step_that_follows_the_results():
+    """Flyte has them by then."""
+    workflow, _ = compile_workflow(delete_files=True)
+    names = [node.task_node.reference_id.name for node in workflow.nodes]
+    assert names[2:] == ["openai-download-files-gpt-41", "openai-delete-files-gpt-41"]
+    assert workflow.nodes[2].id in workflow.nodes[3].upstream_node_ids
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"max_resubmissions": -1}, "max_resubmissions must be 0 or more, not -1."),
+        ({"min_success_ratio": 1.1}, "min_success_ratio must be between 0 and 1, not 1.1."),
+        ({"min_success_ratio": 95}, "min_success_ratio must be between 0 and 1, not 95."),
+        ({"max_concurrent_batches": 0}, "max_concurrent_batches must be 1 or more, or None, not 0."),
+    ],
+)
+def test_number_out_of_range_is_told_when_the_workflow_is_made(arguments, told):
+    """And not a day later."""
+    with pytest.raises(ValueError, match=re.escape(told)):
+        create_batch(name="test", secret=SECRET, **arguments)

@@ -5,8 +5,16 @@ import threading
 import time
 import urllib.request
 
+from flytekitplugins.openai.batch.steps import BatchShardsTask
 from flytekitplugins.openai.emulator import CallFault, Emulator
-from tests.builders import make_client, make_inputs, make_requests, make_template, upload_with
+from tests.builders import (
+    make_client,
+    make_inputs,
+    make_requests,
+    make_shard_inputs,
+    make_template,
+    upload_with,
+)
 from tests.service.gate import Gate
 from tests.service.propeller import Node, Propeller
 
@@ -104,14 +112,21 @@ class World:
 
     def node(self, requests=3, *, file_id=None, prefix=None, retries=0, timeout=None, **arguments):
         """A node that runs so many requests."""
+        inputs = make_inputs(file_id or upload_with(self.client, make_requests(requests)))
+        return self._node(make_template(**arguments), inputs, prefix=prefix, retries=retries, timeout=timeout)
+
+    def sharded_node(self, shards, *, requests=3, retries=0, timeout=None, **arguments):
+        """A node that runs so many files, of so many requests each; or the files with these contents."""
+        contents = [make_requests(requests)] * shards if isinstance(shards, int) else shards
+        file_ids = [upload_with(self.client, content) for content in contents]
+        template = make_template(kind=BatchShardsTask, **arguments)
+        inputs = make_shard_inputs(file_ids, sum(map(len, contents)))
+        return self._node(template, inputs, retries=retries, timeout=timeout)
+
+    def _node(self, template, inputs, *, prefix=None, **arguments):
         number = next(self._numbers)
-        return Node(
-            template=make_template(**arguments),
-            inputs=make_inputs(file_id or upload_with(self.client, make_requests(requests))),
-            prefix=prefix or f"s3://bucket/metadata/project-development-f{number}/n0/data",
-            retries=retries,
-            timeout=timeout,
-        )
+        prefix = prefix or f"s3://bucket/metadata/project-development-f{number}/n0/data"
+        return Node(template=template, inputs=inputs, prefix=prefix, **arguments)
 
     def run(self, node, *, seconds, every=30):
         """Let so much time pass, with a round of Flyte's now and then; ends early when the node does."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flytekit import lazy_module, logger
 
 from flytekitplugins.openai._client import Account, explained, sync_client
-from flytekitplugins.openai.exceptions import IncompleteFileError, InvalidInputError, UnavailableError
+from flytekitplugins.openai.exceptions import IncompleteFileError, UnavailableError
 
 if TYPE_CHECKING:
     import openai
 else:
     openai = lazy_module("openai")
 
-__all__ = ["download_file", "upload_file"]
+__all__ = ["delete_file", "download_file", "upload_file", "uploaded_files"]
 
 ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 1.0
@@ -30,26 +32,52 @@ SIZE_RETRIES = 2
 SIZE_SECONDS = 10.0
 
 
-def upload_file(path: Path, account: Account) -> str:
+def upload_file(client: openai.OpenAI, path: Path, *, name: str, account: Account) -> str:
     """Upload a batch input file and return its id.
 
-    OpenAI takes only files that are named `.jsonl`, so it is sent under such a name whatever it is called here.
+    Args:
+        client: The account's.
+        path: Where the file is.
+        name: What it is called at OpenAI, which takes only names that end in `.jsonl`.
+        account: For the error message.
 
     Raises:
-        InvalidInputError: The file is empty.
         RefusedError: OpenAI refuses the file or the key.
         UnavailableError: OpenAI was not reached.
     """
-    if path.stat().st_size == 0:
-        raise InvalidInputError(f"The input file {path.name!r} is empty; a batch needs at least one request.")
-    name = f"{path.stem}.jsonl"
-    doing = f"upload the requests in {path.name!r}"
+    doing = f"upload the requests as {name!r}"
     # An open handle is streamed; the SDK would read a Path into memory, three times over.
-    with sync_client(account) as client, path.open("rb") as handle, explained(account, doing):
+    with path.open("rb") as handle, explained(account, doing):
         file_id = getattr(client.files.create(file=(name, handle), purpose="batch"), "id", None)
         if not isinstance(file_id, str) or not file_id:
             raise UnavailableError(f"Could not {doing}: the answer was not a file.")
         return file_id
+
+
+def uploaded_files(client: openai.OpenAI, account: Account, *, since: float) -> Iterator[tuple[str, str]]:
+    """The ids and names of the batch input files that were uploaded after a moment, in Unix seconds.
+
+    Raises:
+        RefusedError: OpenAI refuses to list files.
+        UnavailableError: The list could not be read.
+    """
+    with explained(account, "list the uploaded files"):
+        # Newest first, unless the server does otherwise.
+        for file in client.files.list(purpose="batch"):
+            if (file.created_at or since) < since:
+                return
+            yield file.id, file.filename or ""
+
+
+def delete_file(client: openai.OpenAI, file_id: str, account: Account) -> None:
+    """Delete a file at OpenAI; one that is gone already is left alone.
+
+    Raises:
+        RefusedError: OpenAI refuses the key.
+        UnavailableError: OpenAI was not reached.
+    """
+    with explained(account, f"delete file {file_id!r}"), contextlib.suppress(openai.NotFoundError):
+        client.files.delete(file_id)
 
 
 def download_file(file_id: str, destination: str | os.PathLike[str], account: Account) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -20,6 +19,7 @@ from flytekitplugins.openai._client import close_clients
 from flytekitplugins.openai.exceptions import PassingError
 
 from .connector import BatchEndpointConnector, BatchEndpointMetadata
+from .progress import stderr_console
 
 __all__ = ["cancel", "watch"]
 
@@ -37,7 +37,7 @@ async def watch(name: str, connector: BatchEndpointConnector, resource_meta: Bat
     before 1.16.25 does not end on RETRYABLE_FAILED.
     """
     try:
-        with ProgressLine(name, _console()) as line:
+        with ProgressLine(name, stderr_console()) as line:
             while True:
                 resource = await connector.get(resource_meta)
                 line.show(resource, now=time.monotonic())
@@ -61,7 +61,7 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
         finally:
             await close_clients()
 
-    console = _console()
+    console = stderr_console()
     # The main thread's event loop is running, and a second cannot run in the same thread. The context goes along
     # because flytekit keeps in it that this is a local run.
     with ThreadPoolExecutor(1) as thread:
@@ -74,10 +74,6 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
     else:
         said = "interrupted; no batch was running."
     console.print(f"{name}: {said}", markup=False)
-
-
-def _console() -> Console:
-    return Console(file=sys.stderr, soft_wrap=True, highlight=False)
 
 
 class ProgressLine:

@@ -35,6 +35,8 @@ def judge_task(
         only = verdicts[0]
         is_tolerated = tolerant and only.outcome in ENDS
         return Verdict(Outcome.SUCCEEDED, only.message) if is_tolerated else only
+    if not verdicts:
+        return Verdict(Outcome.SUCCEEDED, "completed: there was nothing to run")
     outcome = _outcome([verdict.outcome for verdict in verdicts], tolerant=tolerant)
     progress = _progress(plan, verdicts, requests or 0)
     if outcome is Outcome.SUCCEEDED:
@@ -77,7 +79,7 @@ def _judge_shard(shard: ShardPlan, *, partial_results: bool, now: float) -> Verd
 
 def _outcome(outcomes: Sequence[Outcome], *, tolerant: bool) -> Outcome:
     if all(outcome in ENDS for outcome in outcomes):
-        if tolerant or not outcomes:
+        if tolerant:
             return Outcome.SUCCEEDED
         # In this order: what came of one batch is not thrown away because of another.
         return next(

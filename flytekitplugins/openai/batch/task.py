@@ -1,30 +1,33 @@
-"""The three tasks that a batch workflow is made of: upload the requests, run the batch, download the results."""
+"""The three tasks for a batch of one file: upload it, run it, download the results."""
 
 # No `from __future__ import annotations`: flytekit and mashumaro read the types of BatchResult.
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Optional, cast  # noqa: UP035 (as in the published interface)
+from typing import Any, Dict, Optional  # noqa: UP035 (as in the published interface)
 
 import flytekit
-from flytekit import ImageSpec, Resources, Secret, kwtypes
+from flytekit import Secret, kwtypes
 from flytekit.configuration import SerializationSettings
 from flytekit.configuration.default_images import DefaultImages, PythonVersion
 from flytekit.core.base_task import PythonTask
 from flytekit.core.interface import Interface
-from flytekit.core.python_customized_container_task import PythonCustomizedContainerTask
 from flytekit.core.shim_task import ShimTaskExecutor
 from flytekit.extend.backend.base_connector import AsyncConnectorExecutorMixin, Resource
 from flytekit.models.task import TaskTemplate
 from flytekit.types.file import JSONLFile
 from mashumaro.mixins.json import DataClassJSONMixin
 
-from flytekitplugins.openai._client import Account
-from flytekitplugins.openai._credentials import SecretName, find_api_key
 from flytekitplugins.openai._flyte import said_plainly
 
 from .connector import BatchEndpointConnector
-from .files import download_file, upload_file
+from .container import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
+from .files import download_file
 from .local import cancel, watch
+from .progress import StepProgress
+from .requests import Cutter, Limits
+from .results import Tally, tally_files
+from .uploading import Uploads, upload_shards
 
 __all__ = [
     "BatchEndpointTask",
@@ -37,8 +40,6 @@ __all__ = [
     "UploadJSONLFileTask",
 ]
 
-FILE_TASK_MEMORY = "700Mi"
-
 
 @dataclass
 class BatchResult(DataClassJSONMixin):
@@ -47,10 +48,42 @@ class BatchResult(DataClassJSONMixin):
     Attributes:
         output_file: The lines of the requests that succeeded; `None` when none did.
         error_file: The lines of those that did not; `None` when all did.
+        requests: How many there were.
+        succeeded: How many of them have a line in the output file.
+        failed: How many have one in the error file.
+        errors: How many those are by the code of their error.
+        input_tokens: Tokens that were read for the requests that succeeded, as far as the server tells.
+        cached_tokens: Those of them that came from a cache.
+        output_tokens: Tokens that were written.
+        reasoning_tokens: Those of them that nobody sees.
     """
 
     output_file: Optional[JSONLFile] = None  # noqa: UP045 (flytekit reads it)
     error_file: Optional[JSONLFile] = None  # noqa: UP045
+    requests: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    errors: Dict[str, int] = field(default_factory=dict)  # noqa: UP006
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @classmethod
+    def of(cls, tally: Tally, *, output: Path, errors: Path) -> "BatchResult":
+        """The result with these counts and files; a file that is empty, or not there, is left out."""
+        return cls(
+            output_file=_unless_empty(output),
+            error_file=_unless_empty(errors),
+            requests=tally.requests,
+            succeeded=tally.succeeded,
+            failed=tally.failed,
+            errors={code: kind.count for code, kind in tally.kinds.items()},
+            input_tokens=tally.usage.input,
+            cached_tokens=tally.usage.cached,
+            output_tokens=tally.usage.output,
+            reasoning_tokens=tally.usage.reasoning,
+        )
 
 
 class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignore[type-arg]  # takes no config object
@@ -72,6 +105,7 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
     """
 
     _TASK_TYPE = "openai-batch"
+    _INTERFACE = Interface(inputs=kwtypes(input_file_id=str), outputs=kwtypes(result=Dict))  # noqa: UP006
     _connector: BatchEndpointConnector
 
     def __init__(
@@ -89,20 +123,12 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
             raise ValueError(
                 f"The config of task {name!r} names an input_file_id; pass it as the task's input instead."
             )
-        super().__init__(
-            name=name,
-            task_type=self._TASK_TYPE,
-            interface=Interface(
-                inputs=kwtypes(input_file_id=str),
-                outputs=kwtypes(result=Dict),  # noqa: UP006
-            ),
-            **kwargs,
-        )
+        super().__init__(name=name, task_type=self._TASK_TYPE, interface=self._INTERFACE, **kwargs)
         self._ended: set[str] = set()
         self._custom: dict[str, Any] = {"openai_organization": openai_organization, "config": dict(config)}
         optional = {
             "openai_project": openai_project,
-            "secret_arg": _secret_argument(secret) if secret is not None else None,
+            "secret_arg": secret_argument(secret) if secret is not None else None,
             "partial_results": partial_results,
         }
         self._custom |= {key: value for key, value in optional.items() if value}
@@ -154,9 +180,22 @@ class UploadJSONLFileExecutor(ShimTaskExecutor["UploadJSONLFileTask"]):
 
     @said_plainly()
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
-        """Upload the file and return its id."""
-        account = _account(tt)
-        return upload_file(Path(kwargs["jsonl_in"].download()), account)
+        """Check the file, upload it, and return its id."""
+        account, file, context = account_of(tt), kwargs["jsonl_in"], flytekit.current_context()
+        # Which endpoint the batch is for, only the batch step knows; all requests must have the same.
+        cutter = Cutter(None, limits=Limits(shards=1), many="create_batch cuts an input of any size")
+        uploads = Uploads.of(name_of(file), context.output_metadata_prefix)
+        with StepProgress(tt.id.name, total=None) as progress, Path(os.devnull).open("wb") as index:
+            uploaded = upload_shards(
+                lambda: chunks_of(file),
+                cutter,
+                uploads=uploads,
+                account=account,
+                index=index,
+                progress=progress,
+                name_of=lambda _: f"{uploads.stem}.jsonl",
+            )
+        return uploaded.file_ids[0]
 
 
 class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
@@ -165,70 +204,18 @@ class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
     @said_plainly()
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Download the output and the error file, as far as the batch has them."""
-        account = _account(tt)
+        account = account_of(tt)
         batch = kwargs["batch_endpoint_result"]
-        directory = Path(flytekit.current_context().working_directory)
-        files: dict[str, JSONLFile] = {}
-        for name in ("output_file", "error_file"):
-            file_id = batch.get(f"{name}_id")
+        directory = working_directory()
+        output, errors = directory / "output_file.jsonl", directory / "error_file.jsonl"
+        for path in (output, errors):
+            file_id = batch.get(f"{path.stem}_id")
             if file_id:
-                target = Path(directory, name).with_suffix(".jsonl")
-                download_file(file_id, target, account)
-                # Azure makes an error file of no bytes when nothing failed.
-                if Path(target).stat().st_size:
-                    files[name] = JSONLFile(str(target))
-        return BatchResult(**files)
+                download_file(file_id, path, account)
+        return BatchResult.of(tally_files([output, errors]), output=output, errors=errors)
 
 
-class _FileTask(PythonCustomizedContainerTask[OpenAIFileConfig]):
-    """What the two file tasks have in common: a container of this package's code, with the user's secret."""
-
-    _TASK_TYPE: str
-    _EXECUTOR: type[ShimTaskExecutor[Any]]
-    _INTERFACE: Interface
-
-    def __init__(
-        self,
-        name: str,
-        task_config: OpenAIFileConfig,
-        container_image: str | ImageSpec | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if not kwargs.get("limits"):
-            # A request above the user's own limit would be a pod that cannot start.
-            kwargs.setdefault("requests", Resources(mem=FILE_TASK_MEMORY))
-        kwargs["secret_requests"] = [task_config.secret, *(kwargs.get("secret_requests") or [])]
-        super().__init__(
-            name=name,
-            task_config=task_config,
-            container_image=cast(str, container_image),  # flytekit takes an ImageSpec or None as well, and says str.
-            task_type=self._TASK_TYPE,
-            executor_type=self._EXECUTOR,
-            interface=self._INTERFACE,
-            **kwargs,
-        )
-
-    def get_image(self, settings: SerializationSettings) -> str:
-        """The image's name; a local run needs none, so none is looked up or built for it."""
-        if settings is self.SERIALIZE_SETTINGS:
-            return "placeholder"
-        if not self.container_image and settings.image_config.default_image is None:
-            raise ValueError(
-                f"No image is known for task {self.name!r}: register with --image, or pass container_image."
-            )
-        return str(super().get_image(settings))
-
-    def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
-        """What the executor is told."""
-        config = cast(OpenAIFileConfig, self.task_config)
-        custom: dict[str, Any] = {
-            "openai_organization": config.openai_organization,
-            "secret_arg": _secret_argument(config.secret),
-        }
-        return custom | ({"openai_project": config.openai_project} if config.openai_project else {})
-
-
-class UploadJSONLFileTask(_FileTask):
+class UploadJSONLFileTask(FileTask):
     """Uploads a JSONL file of requests: `jsonl_in: JSONLFile -> result: str`, the file's id at OpenAI.
 
     Args:
@@ -240,31 +227,20 @@ class UploadJSONLFileTask(_FileTask):
     """
 
     _TASK_TYPE = "openai-batch-upload-file"
-    _EXECUTOR = UploadJSONLFileExecutor
+    _EXECUTOR: type[ShimTaskExecutor[Any]] = UploadJSONLFileExecutor
     _INTERFACE = Interface(inputs=kwtypes(jsonl_in=JSONLFile), outputs=kwtypes(result=str))
 
 
-class DownloadJSONFilesTask(_FileTask):
+class DownloadJSONFilesTask(FileTask):
     """Downloads what a batch wrote: `batch_endpoint_result: Dict -> result: BatchResult`.
 
     It takes the arguments of `UploadJSONLFileTask`.
     """
 
     _TASK_TYPE = "openai-batch-download-files"
-    _EXECUTOR = DownloadJSONFilesExecutor
+    _EXECUTOR: type[ShimTaskExecutor[Any]] = DownloadJSONFilesExecutor
     _INTERFACE = Interface(inputs=kwtypes(batch_endpoint_result=Dict), outputs=kwtypes(result=BatchResult))  # noqa: UP006
 
 
-def _secret_argument(secret: Secret) -> dict[str, Any]:
-    return {
-        "group": secret.group,
-        "key": secret.key,
-        "group_version": secret.group_version,
-        "mount_requirement": secret.mount_requirement.value,
-    }
-
-
-def _account(template: TaskTemplate) -> Account:
-    custom = template.custom
-    key = find_api_key(SecretName.from_custom(custom["secret_arg"]))
-    return Account.of(key, organization=custom.get("openai_organization"), project=custom.get("openai_project"))
+def _unless_empty(path: Path) -> Optional[JSONLFile]:  # noqa: UP045 (as above)
+    return JSONLFile(str(path)) if path.exists() and path.stat().st_size else None

@@ -1,4 +1,4 @@
-"""`create_batch`: the tasks of a batch, wired into a workflow."""
+"""`create_batch`: the steps of a batch, wired into a workflow."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from datetime import timedelta
 from typing import Any, Iterator  # noqa: UP035 (flytekit knows the JSON iterator by typing's, not collections.abc's)
 
 from flytekit import ImageSpec, Resources, Secret, TaskMetadata, Workflow
+from flytekit.core.node import Node
 from flytekit.types.file import JSONLFile
 from flytekit.types.iterator import JSON
 
-from .task import (
-    BatchEndpointTask,
-    BatchResult,
-    DownloadJSONFilesTask,
-    OpenAIFileConfig,
-    UploadJSONLFileTask,
-)
+from .steps import BatchShardsTask, CollectResultsTask, DeleteFilesTask, UploadAgainTask, UploadShardsTask
+from .submission import DEFAULTS
+from .task import BatchResult, OpenAIFileConfig
 
 __all__ = ["create_batch"]
 
@@ -33,28 +30,47 @@ def create_batch(  # noqa: PLR0917 (the published signature)
     container_image: str | ImageSpec | None = None,
     retries: int = 0,
     timeout: timedelta | int | None = None,
+    max_resubmissions: int = 0,
+    min_success_ratio: float = 0.0,
+    max_concurrent_batches: int | None = None,
+    delete_files: bool = False,
 ) -> Workflow:
-    """A workflow that uploads requests, runs them as a batch, and downloads what came of them.
+    """A workflow that runs any number of requests, and gives every one of them back, in the order they came.
 
-    It has one input, `jsonl_in`, and one output, `batch_output: BatchResult`.
+    It has one input, `jsonl_in`, and one output, `batch_output: BatchResult`. It uploads the requests in as many files
+    as it takes, runs each file as a batch, and puts the results together.
 
     Args:
         name: Ending of the names of the workflow and its tasks, without its dots.
         secret: The secret that holds the API key of the file steps.
         openai_organization: The organization to run in; the key's own by default.
-        config: Arguments of the batch's creation, such as `endpoint` and `metadata`.
+        config: Arguments of the batches' creation, such as `endpoint` and `metadata`.
         is_json_iterator: Whether `jsonl_in` is an `Iterator[JSON]`; otherwise it is a `JSONLFile`.
         file_upload_mem: Memory of the upload step.
         file_download_mem: Memory of the download step.
         openai_project: The project to run in; the key's own by default.
         container_image: Image of the file steps; it must have this package. By default the one the workflow is
             registered with.
-        retries: How often each of the three steps is tried again when it fails for a reason that may pass. Flyte counts
+        retries: How often each of the steps is tried again when it fails for a reason that may pass. Flyte counts
             every failure to create the batch, too.
-        timeout: How long the batch step may take, as a duration or in seconds. A batch may take 24 hours, and Flyte
-            counts its own queueing in; less than 26 hours is not advisable.
+        timeout: How long a batch step may take, as a duration or in seconds. A batch may take 24 hours, and Flyte
+            counts its own queueing in; less than 26 hours is not advisable, and batches that wait for room in OpenAI's
+            queue take longer.
+        max_resubmissions: How often to run again, in batches of their own, the requests for which it is worth it:
+            those that expired, were cancelled, met a time-out, a rate limit or an error of OpenAI's, or of which
+            nothing came back. Each adds two steps to the workflow.
+        min_success_ratio: The part of the requests that must succeed, from 0 to 1, for the workflow to succeed. When
+            none does, it always fails.
+        max_concurrent_batches: How many batches may be under way at once; as many as OpenAI takes by default.
+        delete_files: Delete the files at OpenAI, those uploaded and those that the batches wrote, once the results
+            have been collected.
+
+    Raises:
+        ValueError: A number is out of its range, or `config` names an input file.
     """
+    _check(max_resubmissions, min_success_ratio, max_concurrent_batches)
     suffix = name.replace(".", "")
+    config = config or {}
     workflow = Workflow(name=f"openai-batch-{suffix}")
     workflow.add_workflow_input("jsonl_in", Iterator[JSON] if is_json_iterator else JSONLFile)
     files: dict[str, Any] = {
@@ -62,26 +78,59 @@ def create_batch(  # noqa: PLR0917 (the published signature)
         "container_image": container_image,
         "metadata": TaskMetadata(retries=retries),
     }
-    upload = workflow.add_entity(
-        UploadJSONLFileTask(name=f"openai-file-upload-{suffix}", **files),
-        jsonl_in=workflow.inputs["jsonl_in"],
-    )
-    batch = workflow.add_entity(
-        BatchEndpointTask(
-            name=f"openai-batch-{suffix}",
-            config=config or {},
+    endpoint = config.get("endpoint", DEFAULTS["endpoint"])
+    uploads: list[Node] = []
+    batches: list[Node] = []
+    for number in range(max_resubmissions + 1):
+        again = f"-again-{number}" if number else ""
+        upload = (UploadAgainTask if number else UploadShardsTask)(
+            name=f"openai-file-upload-{suffix}{again}", endpoint=endpoint, **files
+        )
+        uploads.append(
+            workflow.add_entity(
+                upload, jsonl_in=workflow.inputs["jsonl_in"], **(_rounds(uploads, batches) if number else {})
+            )
+        )
+        batch = BatchShardsTask(
+            name=f"openai-batch-{suffix}{again}",
+            config=config,
             openai_organization=openai_organization,
             openai_project=openai_project,
             secret=secret,
+            max_concurrent_batches=max_concurrent_batches,
+            # Another round may make good what came to nothing in this one, and must not spoil what came of others.
+            tolerant=max_resubmissions > 0,
             metadata=TaskMetadata(retries=retries, timeout=timeout),
-        ),
-        input_file_id=upload.outputs["result"],
-    )
-    download = workflow.add_entity(
-        DownloadJSONFilesTask(name=f"openai-download-files-{suffix}", **files),
-        batch_endpoint_result=batch.outputs["result"],
-    )
-    for node, memory in ((upload, file_upload_mem), (download, file_download_mem)):
-        node.with_overrides(requests=Resources(mem=memory), limits=Resources(mem=memory))
-    workflow.add_workflow_output("batch_output", download.outputs["result"], BatchResult)
+        )
+        given = {output: uploads[-1].outputs[output] for output in ("input_file_ids", "requests")}
+        batches.append(workflow.add_entity(batch, **given))
+    collect = CollectResultsTask(name=f"openai-download-files-{suffix}", min_success_ratio=min_success_ratio, **files)
+    collected = workflow.add_entity(collect, **_rounds(uploads, batches))
+    workflow.add_workflow_output("batch_output", collected.outputs["result"], BatchResult)
+    downloads = [collected]
+    if delete_files:
+        # A step of its own: by the time it begins, Flyte has the results.
+        delete = DeleteFilesTask(name=f"openai-delete-files-{suffix}", **files)
+        downloads.append(workflow.add_entity(delete, results=[batch.outputs["result"] for batch in batches]))
+        collected.runs_before(downloads[-1])
+    for nodes, memory in ((uploads, file_upload_mem), (downloads, file_download_mem)):
+        for node in nodes:
+            node.with_overrides(requests=Resources(mem=memory), limits=Resources(mem=memory))
     return workflow
+
+
+def _rounds(uploads: list[Node], batches: list[Node]) -> dict[str, Any]:
+    """The inputs of a step that reads the results so far."""
+    return {
+        "indexes": [upload.outputs["index"] for upload in uploads],
+        "results": [batch.outputs["result"] for batch in batches],
+    }
+
+
+def _check(max_resubmissions: int, min_success_ratio: float, max_concurrent_batches: int | None) -> None:
+    if max_resubmissions < 0:
+        raise ValueError(f"max_resubmissions must be 0 or more, not {max_resubmissions!r}.")
+    if not 0 <= min_success_ratio <= 1:
+        raise ValueError(f"min_success_ratio must be between 0 and 1, not {min_success_ratio!r}.")
+    if max_concurrent_batches is not None and max_concurrent_batches < 1:
+        raise ValueError(f"max_concurrent_batches must be 1 or more, or None, not {max_concurrent_batches!r}.")

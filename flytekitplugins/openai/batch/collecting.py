@@ -1,0 +1,141 @@
+"""The collecting: every result file is downloaded, and joined with the requests that were uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flytekit import logger
+
+from flytekitplugins.openai._client import Account
+from flytekitplugins.openai.exceptions import InconsistentError
+
+from .files import download_file
+from .index import read_index
+from .progress import StepProgress
+from .results import BUFFER_BYTES, Fate, InconsistentResultsError, Round, Row, ShardResults, Tally, merge
+
+__all__ = ["Ran", "collect", "outcomes"]
+
+ROWS_A_LOOK = 10_000
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A round that has run: the index of its upload, and the result of its batch step."""
+
+    index: Path
+    result: Mapping[str, Any]
+
+
+def collect(
+    rounds: Sequence[Ran], *, output: Path, errors: Path, account: Account, directory: Path, progress: StepProgress
+) -> Tally:
+    """Write the lines of all requests, in the order of the input, each into one of two files; returns the counts.
+
+    Args:
+        rounds: The first, of all requests, and those in which some were run again.
+        output: Where the lines of the requests that succeeded go.
+        errors: Where those of the others go.
+        account: Whose files they are.
+        directory: Where the files are downloaded to; nothing is left in it.
+        progress: What is shown meanwhile.
+
+    Raises:
+        InconsistentError: The results are not those of the requests.
+        IncompleteFileError: A file never arrived whole.
+        RefusedError: OpenAI refuses the key, or has a file no more.
+        UnavailableError: OpenAI was not reached.
+    """
+    tally = Tally()
+    with (
+        outcomes(rounds, account=account, directory=directory, tally=tally) as rows,
+        output.open("wb", BUFFER_BYTES) as succeeded,
+        errors.open("wb", BUFFER_BYTES) as failed,
+    ):
+        for number, row in enumerate(rows, start=1):
+            if row.fate == Fate.SUCCEEDED:
+                succeeded.write(row.line)
+                tally.succeeded += 1
+            else:
+                failed.write(row.line)
+                tally.add_failure(row)
+            if number % ROWS_A_LOOK == 0:
+                progress.show(f"{number:,} requests collected", done=number)
+    progress.show(f"{tally.succeeded:,} of {tally.requests:,} requests succeeded", done=tally.requests)
+    return tally
+
+
+@contextmanager
+def outcomes(
+    rounds: Sequence[Ran], *, account: Account, directory: Path, tally: Tally | None = None
+) -> Iterator[Iterator[Row]]:
+    """What became of each request, in the order of the input; the usage is added to the tally at the end.
+
+    Raises:
+        InconsistentError: The results are not those of the requests.
+    """
+    with ExitStack() as stack:
+        running = []
+        for number, ran in enumerate(rounds):
+            batches = ran.result.get("batches") or []
+            downloads = _Downloads(batches, account, directory, prefix=f"round-{number}")
+            stack.callback(downloads.close)
+            index = stack.enter_context(ran.index.open("rb"))
+            running.append(Round(read_index(index), downloads.open))
+        try:
+            yield merge(running)
+        except InconsistentResultsError as error:
+            raise InconsistentError(f"The results are not those of the requests: {error}.") from None
+        finally:
+            for each in running:
+                if tally is not None:
+                    tally.usage.add(each.usage)
+                if each.unreadable:
+                    logger.warning(f"{each.unreadable:,} lines of the result files could not be read.")
+
+
+class _Downloads:
+    """The result files of a round, a shard at a time; while one is read, the next is on its way."""
+
+    def __init__(self, batches: Sequence[Mapping[str, Any]], account: Account, directory: Path, *, prefix: str) -> None:
+        self._batches = batches
+        self._account = account
+        self._directory = directory
+        self._prefix = prefix
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="download")
+        self._begun: dict[int, Future[list[Path]]] = {}
+
+    def open(self, number: int) -> ShardResults:
+        """What came back for a shard."""
+        if number >= len(self._batches):
+            raise InconsistentResultsError(f"of {len(self._batches):,} batches, none ran shard {number + 1:,}")
+        self._begin(number)
+        paths = self._begun[number].result()
+        if number + 1 < len(self._batches):
+            self._begin(number + 1)
+        return ShardResults(paths, self._batches[number])
+
+    def close(self) -> None:
+        """Download no more, and remove what nobody has read."""
+        self._pool.shutdown(cancel_futures=True)
+        for path in self._directory.glob(f"{self._prefix}-*"):
+            path.unlink()
+
+    def _begin(self, number: int) -> None:
+        if number not in self._begun:
+            self._begun[number] = self._pool.submit(self._download, number)
+
+    def _download(self, number: int) -> list[Path]:
+        paths = []
+        for name in ("output_file_id", "error_file_id"):
+            file_id = self._batches[number].get(name)
+            if file_id:
+                path = self._directory / f"{self._prefix}-{number}-{name}.jsonl"
+                download_file(file_id, path, self._account)
+                paths.append(path)
+        return paths

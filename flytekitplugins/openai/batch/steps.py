@@ -1,0 +1,253 @@
+"""The steps of `create_batch`: an input of any size goes up in shards, runs as so many batches, and is put together."""
+
+# No `from __future__ import annotations`: flytekit reads the types of the interfaces.
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Dict, List  # noqa: UP035 (flytekit reads them)
+
+import flytekit
+from flytekit import FlyteContextManager, ImageSpec, kwtypes
+from flytekit.core.interface import Interface
+from flytekit.core.shim_task import ShimTaskExecutor
+from flytekit.core.type_engine import TypeEngine
+from flytekit.models.literals import LiteralMap
+from flytekit.models.task import TaskTemplate
+from flytekit.types.file import JSONLFile
+
+from flytekitplugins.openai._client import sync_client
+from flytekitplugins.openai._flyte import said_plainly
+from flytekitplugins.openai.exceptions import TooFewSucceededError
+
+from .collecting import Ran, collect, outcomes
+from .container import FileTask, account_of, chunks_of, name_of, size_of, working_directory
+from .files import delete_file
+from .progress import StepProgress
+from .requests import Cutter, Limits, whole_lines
+from .result_lines import failure_in, is_worth_running_again
+from .results import Fate, InconsistentResultsError, Row
+from .submission import DEFAULTS
+from .task import (
+    BatchEndpointTask,
+    BatchResult,
+    DownloadJSONFilesTask,
+    OpenAIFileConfig,
+    UploadJSONLFileTask,
+)
+from .uploading import Uploads, upload_shards
+
+__all__ = [
+    "BatchShardsTask",
+    "CollectResultsExecutor",
+    "CollectResultsTask",
+    "DeleteFilesExecutor",
+    "DeleteFilesTask",
+    "UploadAgainExecutor",
+    "UploadAgainTask",
+    "UploadShardsExecutor",
+    "UploadShardsTask",
+]
+
+BEYOND_ONE_POD = "map a launch plan of the workflow over several inputs instead"
+UPLOADED: dict[str, type] = {"input_file_ids": List[str], "requests": int, "index": JSONLFile}  # noqa: UP006
+# What is in a Dict is for flytekit to see: with types it would be another one.
+RESULTS: dict[str, type] = {"results": List[Dict]}  # type: ignore[type-arg]  # noqa: UP006
+RAN: dict[str, type] = {"indexes": List[JSONLFile], **RESULTS}  # noqa: UP006
+
+
+class UploadShardsExecutor(ShimTaskExecutor["UploadShardsTask"]):
+    """Runs an `UploadShardsTask` in its container."""
+
+    @said_plainly()
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Upload the input; returns the files' ids, the number of requests, and the index."""
+        file = kwargs["jsonl_in"]
+        return _upload(tt, file, lambda: chunks_of(file))
+
+
+class UploadAgainExecutor(ShimTaskExecutor["UploadAgainTask"]):
+    """Runs an `UploadAgainTask` in its container."""
+
+    @said_plainly()
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Upload what is worth running again; returns the same as the first upload."""
+        file, account = kwargs["jsonl_in"], account_of(tt)
+        with outcomes(_rounds(kwargs), account=account, directory=working_directory()) as rows:
+            return _upload(tt, file, lambda: _worth_running_again(chunks_of(file), rows), may_be_empty=True)
+
+
+class CollectResultsExecutor(ShimTaskExecutor["CollectResultsTask"]):
+    """Runs a `CollectResultsTask` in its container."""
+
+    @said_plainly()
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Put the results together."""
+        directory = working_directory()
+        output, errors = directory / "output_file.jsonl", directory / "error_file.jsonl"
+        rounds = _rounds(kwargs)
+        with StepProgress(tt.id.name, total=_requests_in(rounds)) as progress:
+            tally = collect(
+                rounds, output=output, errors=errors, account=account_of(tt), directory=directory, progress=progress
+            )
+        complaint = tally.complaint(tt.custom["min_success_ratio"])
+        if complaint:
+            raise TooFewSucceededError(complaint)
+        return BatchResult.of(tally, output=output, errors=errors)
+
+
+class DeleteFilesExecutor(ShimTaskExecutor["DeleteFilesTask"]):
+    """Runs a `DeleteFilesTask` in its container."""
+
+    @said_plainly()
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Delete every file that the batches read or wrote."""
+        account = account_of(tt)
+        names = ("input_file_id", "output_file_id", "error_file_id")
+        batches = [batch for result in kwargs["results"] for batch in result["batches"]]
+        with sync_client(account) as client:
+            for file_id in dict.fromkeys(batch.get(name) for batch in batches for name in names):
+                if file_id:
+                    delete_file(client, file_id, account)
+
+
+class UploadShardsTask(UploadJSONLFileTask):
+    """Checks an input, cuts it into shards, and uploads them.
+
+    `jsonl_in: JSONLFile -> input_file_ids: List[str], requests: int, index: JSONLFile`
+
+    Args:
+        name: Name of the task.
+        task_config: Whose account to use.
+        container_image: As for `UploadJSONLFileTask`.
+        endpoint: Where every request must go.
+        **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
+    """
+
+    _EXECUTOR: type[ShimTaskExecutor[Any]] = UploadShardsExecutor
+    _INTERFACE = Interface(inputs=kwtypes(jsonl_in=JSONLFile), outputs=UPLOADED)
+
+    def __init__(
+        self,
+        name: str,
+        task_config: OpenAIFileConfig,
+        container_image: str | ImageSpec | None = None,
+        *,
+        endpoint: str = DEFAULTS["endpoint"],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, task_config, container_image, options={"endpoint": endpoint}, **kwargs)
+
+
+class UploadAgainTask(UploadShardsTask):
+    """Uploads once more what is worth running again, after one or more rounds.
+
+    `jsonl_in: JSONLFile, indexes: List[JSONLFile], results: List[Dict] -> ` the same as `UploadShardsTask`
+    """
+
+    _EXECUTOR = UploadAgainExecutor
+    _INTERFACE = Interface(inputs={"jsonl_in": JSONLFile, **RAN}, outputs=UPLOADED)
+
+
+class BatchShardsTask(BatchEndpointTask):
+    """Runs any number of uploaded files, each as a batch of its own, by the connector.
+
+    `input_file_ids: List[str], requests: int -> result: Dict`, with the batches in the order of the files.
+
+    Args:
+        name: Name of the task.
+        config: As for `BatchEndpointTask`, and the same for every batch.
+        max_concurrent_batches: How many may be under way at once; as many as OpenAI takes by default.
+        tolerant: The task succeeds even if nothing came of any of its batches.
+        **kwargs: Anything else that `BatchEndpointTask` takes.
+    """
+
+    _INTERFACE = Interface(
+        inputs=kwtypes(input_file_ids=List[str], requests=int),  # noqa: UP006
+        outputs=kwtypes(result=Dict),  # noqa: UP006
+    )
+
+    def __init__(
+        self,
+        name: str,
+        config: dict[str, Any],
+        *,
+        max_concurrent_batches: int | None = None,
+        tolerant: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, config, partial_results=True, **kwargs)
+        optional = {"max_concurrent_batches": max_concurrent_batches, "tolerant": tolerant}
+        self._custom |= {key: value for key, value in optional.items() if value}
+
+
+class CollectResultsTask(DownloadJSONFilesTask):
+    """Puts the results of all rounds together, in the order of the input.
+
+    `indexes: List[JSONLFile], results: List[Dict] -> result: BatchResult`, the first round first.
+
+    Args:
+        name: Name of the task.
+        task_config: Whose account to use.
+        container_image: As for `UploadJSONLFileTask`.
+        min_success_ratio: The part of the requests that must have succeeded, from 0 to 1.
+        **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
+    """
+
+    _EXECUTOR = CollectResultsExecutor
+    _INTERFACE = Interface(inputs=RAN, outputs=kwtypes(result=BatchResult))
+
+    def __init__(
+        self,
+        name: str,
+        task_config: OpenAIFileConfig,
+        container_image: str | ImageSpec | None = None,
+        *,
+        min_success_ratio: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        options = {"min_success_ratio": min_success_ratio}
+        super().__init__(name, task_config, container_image, options=options, **kwargs)
+
+
+class DeleteFilesTask(FileTask):
+    """Deletes the files at OpenAI that batches read and wrote: `results: List[Dict]`."""
+
+    _TASK_TYPE = "openai-batch-delete-files"
+    _EXECUTOR = DeleteFilesExecutor
+    _INTERFACE = Interface(inputs=RESULTS)
+
+
+def _upload(template: TaskTemplate, file: JSONLFile, open_input: Any, *, may_be_empty: bool = False) -> LiteralMap:
+    index = working_directory() / "index.jsonl"
+    cutter = Cutter(template.custom["endpoint"], limits=Limits(), many=BEYOND_ONE_POD, may_be_empty=may_be_empty)
+    uploads = Uploads.of(name_of(file), flytekit.current_context().output_metadata_prefix)
+    with StepProgress(template.id.name, total=size_of(file)) as progress, index.open("wb") as target:
+        uploaded = upload_shards(
+            open_input, cutter, uploads=uploads, account=account_of(template), index=target, progress=progress
+        )
+    outputs = {"input_file_ids": uploaded.file_ids, "requests": uploaded.requests, "index": JSONLFile(str(index))}
+    # flytekit takes a list that an executor returns for one of nothing in particular, and refuses it.
+    return TypeEngine.dict_to_literal_map(FlyteContextManager.current_context(), outputs, UPLOADED)
+
+
+def _worth_running_again(chunks: Iterable[bytes], rows: Iterator[Row]) -> Iterator[bytes]:
+    """Those of the input's lines whose requests may well succeed the next time."""
+    for block in whole_lines(chunks, longest=Limits().size):
+        lines = (line for line in block.split(b"\n") if line.strip())
+        chosen = []
+        for line in lines:
+            row = next(rows)
+            if row.fate != Fate.SUCCEEDED and is_worth_running_again(failure_in(row.line)):
+                chosen.append(line + b"\n")
+        yield b"".join(chosen)
+    # There is none, and if there were, this would be another input.
+    for row in rows:
+        raise InconsistentResultsError(f"request {row.custom_id!r} came back and is not in the input")
+
+
+def _rounds(inputs: dict[str, Any]) -> list[Ran]:
+    indexes, results = inputs["indexes"], inputs["results"]
+    return [Ran(Path(index.download()), result) for index, result in zip(indexes, results, strict=True)]
+
+
+def _requests_in(rounds: list[Ran]) -> int:
+    return sum((batch.get("request_counts") or {}).get("total") or 0 for batch in rounds[0].result["batches"])

@@ -1,0 +1,76 @@
+"""A stand-in for FlytePropeller's way through a workflow: its nodes in turn, each with what the others made."""
+
+from flytekit import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
+from flytekit.models.literals import Literal, LiteralCollection, LiteralMap
+from flytekit.types.file import JSONLFile
+
+from flytekitplugins.openai import BatchResult
+from flytekitplugins.openai.batch.task import BatchEndpointTask
+from tests.builders import serialize
+from tests.service.propeller import End, Node
+from tests.service.world import HOUR
+
+
+class NodeFailedError(Exception):
+    """A node failed, with the message that Flyte's console would show."""
+
+
+class WorkflowRun:
+    """One execution of a workflow that `create_batch` made, in a world.
+
+    The batch steps go through the connector's service, the others run here, by the executor that their container has.
+
+    Args:
+        world: OpenAI and the connector.
+        workflow: The workflow.
+        name: Of the execution.
+    """
+
+    def __init__(self, world, workflow, *, name="f1"):
+        self._world = world
+        self._workflow = workflow
+        self._name = name
+        self._outputs = {}
+        # As the propeller saw them, by their names.
+        self.batch_nodes = {}
+
+    def run(self, path, *, hours=30, every=600):
+        """The workflow's output, for a file of requests."""
+        context = FlyteContextManager.current_context()
+        given = TypeEngine.dict_to_literal_map(context, {"jsonl_in": JSONLFile(str(path))}, {"jsonl_in": JSONLFile})
+        # flytekit names the workflow's own inputs so until they are serialised.
+        self._outputs[""] = given.literals
+        for node in self._workflow.nodes:
+            inputs = LiteralMap({binding.var: self._resolved(binding.binding) for binding in node.bindings})
+            run = self._run_batch if isinstance(node.flyte_entity, BatchEndpointTask) else self._run_container
+            self._outputs[node.id] = run(node, inputs, hours=hours, every=every)
+        [output] = self._workflow.output_bindings
+        return TypeEngine.to_python_value(context, self._resolved(output.binding), BatchResult)
+
+    def outputs_of(self, name):
+        """What a step gave, by the first letters of its name."""
+        node = next(node for node in self._workflow.nodes if node.flyte_entity.name.startswith(name))
+        return self._outputs[node.id]
+
+    def _run_batch(self, node, inputs, *, hours, every):
+        task = node.flyte_entity
+        prefix = f"s3://bucket/metadata/project-development-{self._name}/{node.id}/data"
+        template = serialize(task)
+        template = type(template).from_flyte_idl(template.to_flyte_idl())
+        remote = Node(template=template, inputs=inputs, prefix=prefix, retries=task.metadata.retries)
+        self.batch_nodes[task.name] = remote
+        self._world.run(remote, seconds=hours * HOUR, every=every)
+        if remote.end is not End.SUCCEEDED:
+            raise NodeFailedError(remote.state.message)
+        return LiteralMap.from_flyte_idl(remote.outputs).literals
+
+    @staticmethod
+    def _run_container(node, inputs, **_):
+        return node.flyte_entity.dispatch_execute(FlyteContextManager.current_context(), inputs).literals
+
+    def _resolved(self, binding):
+        if binding.collection is not None:
+            items = [self._resolved(item) for item in binding.collection.bindings]
+            return Literal(collection=LiteralCollection(items))
+        return self._outputs[binding.promise.node_id][binding.promise.var]

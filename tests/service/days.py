@@ -3,6 +3,7 @@
 import enum
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 from flytekit.interaction.string_literals import literal_map_string_repr
@@ -149,8 +150,8 @@ def make_day(seed):
     )
 
 
-def play(world, day):
-    """Let a day pass; returns the node at its end."""
+def play(world, day, *, shards=None):
+    """Let a day pass; returns the node at its end. Its task has one file, or so many shards."""
     world.begin()
     pace = REQUESTS / day.runs_for if day.runs_for else float("inf")
     world.emulator.change(
@@ -161,7 +162,8 @@ def play(world, day):
     )
     for _ in range(day.internal_errors):
         world.emulator.order(BatchFault(code="internal_error"))
-    node = world.node(REQUESTS, retries=day.retries, timeout=8 * HOUR if day.stuck else None)
+    attempts = {"retries": day.retries, "timeout": 8 * HOUR if day.stuck else None}
+    node = world.sharded_node(shards, requests=REQUESTS, **attempts) if shards else world.node(REQUESTS, **attempts)
     world.propeller.lose_states, world.propeller.lose_replies = day.lose_states, day.lose_replies
     outages, kills, begins_at = list(day.outages), list(day.kills), world.emulator.now()
     for moment in _moments(day):
@@ -197,14 +199,15 @@ def faults_of(world, node, day):
     world.wait_until(lambda: not _running(world))
     running = _running(world)
     world.advance(HOUR)
-    completed = [batch.id for batch in world.batches() if batch.status == "completed"]
+    completed = {batch.id: batch.input_file_id for batch in world.batches() if batch.status == "completed"}
+    bought = Counter(completed.values())
     wanted = [End.SUCCEEDED] if day.abort_at is None else [End.SUCCEEDED, End.ABORTED]
     checks = {
         Fault.LOST: (node.end in wanted, f"it ended as {node.end}: {node.state.message[-300:]}"),
         Fault.POLLS_FAILED: (node.state.poll_failures <= world.kills, f"{node.state.poll_failures} polls failed"),
-        Fault.BOUGHT_TWICE: (len(completed) <= 1, f"{completed} completed"),
+        Fault.BOUGHT_TWICE: (max(bought.values(), default=0) <= 1, f"{bought} completed"),
         Fault.LEFT_RUNNING: (not running, f"nobody will read {running}"),
-        Fault.WRONG_RESULT: (node.end is not End.SUCCEEDED or _result(node)["id"] in completed, "not of this batch"),
+        Fault.WRONG_RESULT: (node.end is not End.SUCCEEDED or _ids_in_result(node) <= set(completed), "not of these"),
     }
     return {fault: detail for fault, (is_well, detail) in checks.items() if not is_well}
 
@@ -213,8 +216,9 @@ def _running(world):
     return [batch.id for batch in world.batches() if batch.status in LIVE - {"cancelling"}]
 
 
-def _result(node):
-    return json.loads(literal_map_string_repr(LiteralMap.from_flyte_idl(node.outputs))["result"])
+def _ids_in_result(node):
+    result = json.loads(literal_map_string_repr(LiteralMap.from_flyte_idl(node.outputs))["result"])
+    return {batch["id"] for batch in result.get("batches", [result])}
 
 
 def _moments(day):

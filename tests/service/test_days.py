@@ -19,3 +19,11 @@ def test_day_ends_well(world, seed):
     day = make_day(seed)
     node = play(world, day)
     assert faults_of(world, node, day) == {}, day
+
+
+@pytest.mark.parametrize("seed", range(FIRST_DAY, FIRST_DAY + DAYS // 4))
+def test_day_of_several_batches_ends_well(world, seed):
+    """The same when the task has several files, each with a batch of its own."""
+    day = make_day(seed)
+    node = play(world, day, shards=3)
+    assert faults_of(world, node, day) == {}, day

@@ -65,7 +65,7 @@ class Controller:
         """
         known = known or {}
         plan = await self._submit_due(await self._look(known), known)
-        plan = await self._in_full(plan, known)
+        plan = await self._in_full(plan)
         try:
             await self._cancel_all([batch.id for batch in plan.surplus], listed=True)
         except OpenAIPluginError as error:
@@ -83,7 +83,8 @@ class Controller:
         stopped = await self._cancel_all(known)
         key = self._order.key
         if key is not None:
-            found = [batch for batch in await self._remote.of_node(key.node) if key.ends(batch.key)]
+            listed = [batch for batch in await self._remote.of_node(key.node) if key.ends(batch.key)]
+            found = await asyncio.gather(*map(self._renewed, listed))
             stopped += await self._cancel_all([batch.id for batch in found if lifecycle.is_live(batch)], listed=True)
         return stopped
 
@@ -91,22 +92,18 @@ class Controller:
         """The batches of the task whose ids are known, as they are now, by their files."""
         known = dict(self._task.batches)
         first = self._order.files[0] if self._order.files else ""
-        asked = [(file_id, batch.id) for file_id, batch in known.items() if not lifecycle.is_over(batch, now=self._now)]
+        ids = {file_id: batch.id for file_id, batch in known.items() if not lifecycle.is_over(batch, now=self._now)}
         if self._order.batch_id and first not in known:
-            asked.append((first, self._order.batch_id))
-        asked.sort(key=lambda pair: self._task.asked_at.get(pair[1], 0.0))
-        del asked[MOST_ASKED:]
-        answers = await asyncio.gather(
-            *(self._remote.retrieve(batch_id) for _, batch_id in asked), return_exceptions=True
-        )
+            ids[first] = self._order.batch_id
+        asked = sorted(ids, key=lambda file_id: self._task.asked_at.get(ids[file_id], 0.0))[:MOST_ASKED]
+        answers = await asyncio.gather(*(self._retrieve(ids[file_id]) for file_id in asked), return_exceptions=True)
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
         if len(errors) == len(asked) > 0:
             raise errors[0]
-        for (file_id, batch_id), answer in zip(asked, answers, strict=True):
+        for file_id, answer in zip(asked, answers, strict=True):
             if isinstance(answer, BaseException):
                 report("poll", _ours(answer), name=self._order.label, first=False)
                 continue
-            self._task.asked_at[batch_id] = self._now
             # Some servers tell less of a batch than they were told.
             key, file = answer.key or self._order.key, file_id or answer.input_file_id
             known[file_id] = replace(answer, key=key, input_file_id=file)
@@ -116,8 +113,9 @@ class Controller:
         key = self._order.key
         if key is None:
             raise ValueError("a task without a key has no batches to find")
-        found = await self._remote.of_node(key.node, known={batch.id for batch in known.values()})
-        batches = [*known.values(), *found]
+        ids = {batch.id for batch in known.values()}
+        listed = [batch for batch in await self._remote.of_node(key.node) if batch.id not in ids]
+        batches = [*known.values(), *await asyncio.gather(*map(self._renewed, listed))]
         # Asked only when it matters: the files of batches that failed because they were not found.
         doubted = {
             batch.input_file_id
@@ -194,15 +192,36 @@ class Controller:
         )
         return replace(plan, shards=tuple(shards))
 
-    async def _in_full(self, plan: TaskPlan, known: Mapping[str, BatchSnapshot]) -> TaskPlan:
-        """The plan with all there is to know of its batches: the list's word for some is short."""
-        ids = {batch.id for batch in known.values()}
+    async def _retrieve(self, batch_id: str) -> BatchSnapshot:
+        """A batch as it is now; what is over is kept at once, even if this call does not come to its end."""
+        batch = await self._remote.retrieve(batch_id)
+        if lifecycle.is_over(batch, now=self._now):
+            self._task.over[batch_id] = batch if len(self._order.files) == 1 else replace(batch, raw={})
+        self._task.asked_at[batch_id] = self._now
+        return batch
+
+    async def _renewed(self, batch: BatchSnapshot) -> BatchSnapshot:
+        """A listed batch as it is now; what failed, expired or was cancelled stays as it is."""
+        if batch.status in lifecycle.FAILED:
+            return batch
+        try:
+            fresh = self._task.over.get(batch.id) or await self._retrieve(batch.id)
+        except OpenAIPluginError:
+            # That it exists is known, and what matters most.
+            return batch
+        # Some servers tell more of a batch in their list, others less.
+        return replace(fresh, key=batch.key, input_file_id=batch.input_file_id or fresh.input_file_id)
+
+    async def _in_full(self, plan: TaskPlan) -> TaskPlan:
+        """The plan with all there is to know of the batches that are over: the list's word for some is short."""
         short = {
             number: shard.batch.id
             for number, shard in enumerate(plan.shards)
-            if shard.batch is not None and not shard.batch.raw and shard.batch.id not in ids
+            if shard.batch is not None
+            and lifecycle.is_over(shard.batch, now=self._now)
+            and shard.batch.id not in self._task.over
         }
-        answers = await asyncio.gather(*map(self._remote.retrieve, short.values()))
+        answers = await asyncio.gather(*map(self._retrieve, short.values()))
         for number, batch in zip(short, answers, strict=True):
             plan = _with(plan, number, replace(plan.shards[number], batch=batch))
         return plan

@@ -21,7 +21,8 @@ class TaskMemory:
 
     Attributes:
         batches: The batch that counts of each file, by the file's id, as it was last seen.
-        asked_at: When OpenAI was asked last about each of them, by its id.
+        over: Batches of the task's that are over, by their ids: nobody need ask about them again.
+        asked_at: When OpenAI was asked last about each of the others, by its id.
         ends_at: When the last of their windows closes.
         verdict: What the last usable answer came to.
         looked_at: When it was made sure last that the task has one batch only.
@@ -31,6 +32,7 @@ class TaskMemory:
     """
 
     batches: dict[str, BatchSnapshot] = field(default_factory=dict)
+    over: dict[str, BatchSnapshot] = field(default_factory=dict)
     asked_at: dict[str, float] = field(default_factory=dict)
     ends_at: float | None = None
     verdict: Verdict | None = None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -11,7 +10,7 @@ from weakref import WeakKeyDictionary
 from flytekit import lazy_module
 
 from flytekitplugins.openai._client import Account, async_client, explained
-from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedBatchError, RefusedError, UnavailableError
+from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, UnavailableError
 
 from . import lifecycle
 from .encoding import is_batch_id
@@ -48,8 +47,8 @@ class RemoteBatches:
             # It goes by the id it was asked for, whatever the answer says.
             return replace(_snapshot(await self._client.batches.retrieve(batch_id), doing), id=batch_id)
 
-    async def of_node(self, node: str, *, known: Collection[str] = ()) -> list[BatchSnapshot]:
-        """All batches that were made for a node of Flyte's, as they are now, but for those with known ids.
+    async def of_node(self, node: str) -> list[BatchSnapshot]:
+        """All batches that were made for a node of Flyte's, as they were when they were listed first.
 
         Raises:
             RefusedError: OpenAI refuses to list batches.
@@ -63,7 +62,7 @@ class RemoteBatches:
         except StaleListError as error:
             sentence = f"Could not read the list of batches: it is behind ({error})."
             raise UnavailableError(sentence, reason="stale") from None
-        return list(await asyncio.gather(*(self._renewed(batch) for batch in found if batch.id not in known)))
+        return found
 
     async def create(self, request: Mapping[str, Any]) -> BatchSnapshot:
         """Create a batch. Sent again after a lost reply, the request would make a second one.
@@ -128,18 +127,6 @@ class RemoteBatches:
                 return False
             raise
         return True
-
-    async def _renewed(self, batch: BatchSnapshot) -> BatchSnapshot:
-        """A listed batch as it is now; what failed, expired or was cancelled stays as it is."""
-        if batch.status in lifecycle.FAILED:
-            return batch
-        try:
-            fresh = await self.retrieve(batch.id)
-            # Some servers tell more of a batch in their list, others less.
-            return replace(fresh, key=batch.key, input_file_id=batch.input_file_id or fresh.input_file_id)
-        except OpenAIPluginError:
-            # That it exists is known, and what matters most.
-            return batch
 
     async def _page(self, limit: int, after: str | None) -> Page:
         doing = "read the list of batches"

@@ -18,9 +18,19 @@ from rich.console import Console
 
 from flytekitplugins.openai import BatchEndpointConnector, BatchEndpointTask, BatchResult, _client, create_batch
 from flytekitplugins.openai.batch import local
+from flytekitplugins.openai.batch.steps import BatchShardsTask
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.exceptions import MissingAPIKeyError
-from tests.builders import make_client, make_inputs, make_jsonl, make_request, make_requests, make_template, upload
+from tests.builders import (
+    make_client,
+    make_inputs,
+    make_jsonl,
+    make_request,
+    make_requests,
+    make_shard_inputs,
+    make_template,
+    upload,
+)
 
 SECRET = Secret(group="team", key="key")
 
@@ -147,20 +157,35 @@ def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
 
 def interrupt(emulator, capsys, *faults):
     """What is said when a run is interrupted whose batch is under way."""
-    emulator.change(requests_per_second=0.001)
-    task = BatchEndpointTask(name="batch", config={})
-    connector = BatchEndpointConnector()
     file_id = upload(emulator, make_requests(3))
+    meta = start_and_interrupt(emulator, make_template(), make_inputs(file_id), *faults)
+    return capsys.readouterr().err, meta.batch_id
+
+
+def start_and_interrupt(emulator, template, inputs, *faults):
+    emulator.change(requests_per_second=0.001)
+    connector = BatchEndpointConnector()
 
     async def create():
-        meta = await connector.create(make_template(), make_inputs(file_id), output_prefix="/run/1")
+        meta = await connector.create(template, inputs, output_prefix="/run/1")
         await _client.close_clients()
         return meta
 
     meta = asyncio.run(create())
     emulator.order(*faults)
-    local.cancel(task.name, connector, meta)
-    return capsys.readouterr().err, meta.batch_id
+    local.cancel("batch", connector, meta)
+    return meta
+
+
+def test_interrupt_cancels_every_batch_of_the_task(emulator, capsys):
+    """They are named, but not hundreds of them."""
+    file_ids = [upload(emulator, make_requests(1)) for _ in range(7)]
+    start_and_interrupt(emulator, make_template(kind=BatchShardsTask), make_shard_inputs(file_ids, 7))
+    with make_client(emulator) as client:
+        assert {batch.status for batch in client.batches.list()} == {"cancelled"}
+    said = capsys.readouterr().err
+    assert said.startswith("batch: interrupted; batches 'batch_")
+    assert (said.count("'batch_"), said.endswith(" and 2 more are being cancelled.\n")) == (5, True)
 
 
 def test_interrupt_is_tried_again(emulator, capsys):

@@ -28,6 +28,7 @@ POLL_SECONDS = 1.0
 LONGEST_SILENCE_SECONDS = 600.0
 # Whoever pressed Ctrl-C waits for it.
 CANCEL_ATTEMPTS = 3
+SHOWN_IDS = 5
 
 
 async def watch(name: str, connector: BatchEndpointConnector, resource_meta: BatchEndpointMetadata) -> Resource:
@@ -70,10 +71,17 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
         batch = f"batch {resource_meta.batch_id!r}" if resource_meta.batch_id else "a batch that was submitted"
         said = f"interrupted, but {batch} goes on: {error}"
     elif stopped := done.result():
-        said = f"interrupted; batch {', '.join(map(repr, stopped))} is being cancelled."
+        said = f"interrupted; {_named(stopped)} being cancelled."
     else:
         said = "interrupted; no batch was running."
     console.print(f"{name}: {said}", markup=False)
+
+
+def _named(batch_ids: list[str]) -> str:
+    if len(batch_ids) == 1:
+        return f"batch {batch_ids[0]!r} is"
+    more = f" and {len(batch_ids) - SHOWN_IDS:,} more" if len(batch_ids) > SHOWN_IDS else ""
+    return f"batches {', '.join(map(repr, batch_ids[:SHOWN_IDS]))}{more} are"
 
 
 class ProgressLine:

@@ -9,7 +9,7 @@ from flytekit.models.security import Secret as SecretModel
 from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai import BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
-from flytekitplugins.openai._client import Account
+from flytekitplugins.openai._client import Account, sync_client
 from flytekitplugins.openai._credentials import APIKey
 from flytekitplugins.openai.batch import files
 from flytekitplugins.openai.batch.task import OpenAIFileDefaultImages
@@ -65,6 +65,11 @@ def run_batch(emulator, *faults):
 
 def download(result):
     return make_task(DownloadJSONFilesTask)(batch_endpoint_result=result)
+
+
+def download_one(file_id, target):
+    with sync_client(ACCOUNT) as client:
+        files.download_file(client, file_id, target, account=ACCOUNT)
 
 
 def lines_of(file):
@@ -317,7 +322,7 @@ def test_download_that_stays_cut_short_fails_and_leaves_nothing(team, tmp_path):
     """Half a result is worse than none."""
     batch = run_batch(team, CallFault(path="*/content", truncate=100, hide_length=True, times=None))
     with pytest.raises(IncompleteFileError) as raised:
-        files.download_file(batch["output_file_id"], tmp_path / "output.jsonl", ACCOUNT)
+        download_one(batch["output_file_id"], tmp_path / "output.jsonl")
     assert "100 of " in str(raised.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -327,7 +332,7 @@ def fetch_without_a_length(team, target, *, truncate):
     batch = run_batch(team)
     team.order(CallFault(path="*/content", truncate=truncate, hide_length=True, times=None))
     team.order(CallFault(path="/v1/files/*", status=404, times=None))
-    files.download_file(batch["output_file_id"], target, ACCOUNT)
+    download_one(batch["output_file_id"], target)
 
 
 def test_download_of_unknown_length_is_whole_when_it_ends_with_a_line(team, tmp_path):
@@ -384,9 +389,9 @@ def peak():
 small, large, back = map(Path, sys.argv[1:])
 account = Account(APIKey("sk-team", "a secret"))
 with sync_client(account) as client:
-    download_file(upload_file(client, small, name=small.name, account=account), back, account)
+    download_file(client, upload_file(client, small, name=small.name, account=account), back, account=account)
     before = peak()
-    download_file(upload_file(client, large, name=large.name, account=account), back, account)
+    download_file(client, upload_file(client, large, name=large.name, account=account), back, account=account)
 print(peak() - before)
 """
 

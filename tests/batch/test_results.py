@@ -24,7 +24,6 @@ from flytekitplugins.openai.batch.results import (
     Fate,
     InconsistentResultsError,
     Round,
-    Row,
     ShardResults,
     Tally,
     merge,
@@ -90,7 +89,7 @@ def make_round(directory, index, *contents, **arguments):
 
 
 def fates(rows):
-    return [(row.custom_id, row.fate) for row in rows]
+    return [(custom_id, fate) for custom_id, fate, _ in rows]
 
 
 # A line
@@ -217,9 +216,9 @@ def test_rows_come_in_the_order_of_the_input(tmp_path):
     """A batch keeps none."""
     shards = make_round(tmp_path, [(0, ["a", "b", "c"])], [[make_answer("c"), make_answer("a")], [make_refusal("b")]])
     assert list(shards.rows()) == [
-        Row("a", Fate.SUCCEEDED, make_answer("a")),
-        Row("b", Fate.FAILED, make_refusal("b")),
-        Row("c", Fate.SUCCEEDED, make_answer("c")),
+        ("a", Fate.SUCCEEDED, make_answer("a")),
+        ("b", Fate.FAILED, make_refusal("b")),
+        ("c", Fate.SUCCEEDED, make_answer("c")),
     ]
 
 
@@ -240,9 +239,9 @@ def test_request_that_came_back_twice_is_taken_once(tmp_path):
 
 def test_request_that_did_not_come_back_is_missing(tmp_path):
     """It has a line in OpenAI's form, and is worth running again."""
-    [row] = make_round(tmp_path, [(0, ["a"])], [[]]).rows()
-    assert (row.custom_id, row.fate) == ("a", Fate.MISSING)
-    assert json.loads(row.line) == {
+    [(custom_id, fate, line)] = make_round(tmp_path, [(0, ["a"])], [[]]).rows()
+    assert (custom_id, fate) == ("a", Fate.MISSING)
+    assert json.loads(line) == {
         "id": None,
         "custom_id": "a",
         "response": None,
@@ -258,7 +257,7 @@ def test_refused_batch_tells_its_errors_line_by_line(tmp_path):
     """The others of the shard have nothing wrong, and are worth running again."""
     batch = refused({"code": "invalid_value", "message": "no", "line": 2})
     rows = make_round(tmp_path, [(0, ["a"]), (0, ["b", "c"])], [], batches={0: batch}).rows()
-    told = [failure_in(row.line) for row in rows]
+    told = [failure_in(line) for _, _, line in rows]
     assert [failure.code for failure in told] == ["missing", "invalid_value", "missing"]
     assert told[0].message == (
         "batch 'batch_0' was refused because of another request, in its line 2: invalid_value: no"
@@ -269,7 +268,7 @@ def test_refused_batch_may_have_one_error_for_all(tmp_path):
     """A model that does not exist, or a bill that was not paid."""
     batch = refused({"code": "billing_hard_limit_reached", "message": "no", "line": None})
     rows = make_round(tmp_path, [(0, ["a", "b"])], [], batches={0: batch}).rows()
-    assert {failure_in(row.line) for row in rows} == {Failure("billing_hard_limit_reached", "no")}
+    assert {failure_in(line) for _, _, line in rows} == {Failure("billing_hard_limit_reached", "no")}
 
 
 def test_line_that_nobody_asked_for_is_an_error(tmp_path):
@@ -288,25 +287,24 @@ def test_line_that_cannot_be_read_is_counted(tmp_path):
 
 def test_last_line_may_lack_its_newline(tmp_path):
     """It may come before another in the order of the input."""
-    [row] = make_round(tmp_path, [(0, ["a"])], [[make_answer("a").rstrip()]]).rows()
-    assert row.line == make_answer("a")
+    [(_, _, line)] = make_round(tmp_path, [(0, ["a"])], [[make_answer("a").rstrip()]]).rows()
+    assert line == make_answer("a")
 
 
 def test_files_of_a_shard_are_removed_when_they_have_been_read(tmp_path):
     """Otherwise the disk would have to hold everything twice."""
     rows = make_round(tmp_path, [(0, ["a"]), (1, ["b"])], [[make_answer("a")]], [[make_answer("b")]]).rows()
-    next(rows)
-    next(rows)
-    assert [path.name for path in tmp_path.iterdir()] == ["1-0.jsonl"]
+    assert fates([next(rows)]) == [("a", Fate.SUCCEEDED)]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_are_let_go_of_when_the_reading_ends_early(tmp_path):
     """An upload that fails half-way leaves nothing."""
     descriptors = Path("/proc/self/fd")
     before = len(list(descriptors.iterdir())) if descriptors.exists() else 0
-    rows = make_round(tmp_path, [(0, ["a", "b"])], [[make_answer("a"), make_answer("b")]]).rows()
-    next(rows)
-    rows.close()
+    shards = make_round(tmp_path, [(0, ["a", "b"])], [[make_answer("a"), make_answer("b")]])
+    next(shards.rows())
+    shards.close()
     assert list(tmp_path.iterdir()) == []
     assert not before or len(list(descriptors.iterdir())) == before
 
@@ -319,9 +317,9 @@ def test_request_that_was_run_again_counts_once(tmp_path):
     first = make_round(tmp_path / "1", [(0, ["a", "b", "c"])], [[make_answer("b")], [make_lost("a"), make_lost("c")]])
     again = make_round(tmp_path / "2", [(0, ["a", "c"])], [[make_answer("a")], [make_refusal("c")]])
     assert list(merge([first, again])) == [
-        Row("a", Fate.SUCCEEDED, make_answer("a")),
-        Row("b", Fate.SUCCEEDED, make_answer("b")),
-        Row("c", Fate.FAILED, make_refusal("c")),
+        ("a", Fate.SUCCEEDED, make_answer("a")),
+        ("b", Fate.SUCCEEDED, make_answer("b")),
+        ("c", Fate.FAILED, make_refusal("c")),
     ]
 
 
@@ -329,7 +327,7 @@ def test_what_came_back_counts_more_than_what_did_not(tmp_path):
     """What the first round said is told when the second said nothing."""
     first = make_round(tmp_path / "1", [(0, ["a"])], [[make_lost("a")]])
     again = make_round(tmp_path / "2", [(0, ["a"])], [[]])
-    assert list(merge([first, again])) == [Row("a", Fate.FAILED, make_lost("a"))]
+    assert list(merge([first, again])) == [("a", Fate.FAILED, make_lost("a"))]
 
 
 def test_round_without_requests_changes_nothing(tmp_path):
@@ -374,17 +372,15 @@ def test_rows_are_the_requests(tmp_path_factory, case):
     ids, rounds = case
     directory = tmp_path_factory.mktemp("rounds")
     rows = list(merge([make_round(directory / str(n), index, *contents) for n, (index, contents) in enumerate(rounds)]))
-    assert [row.custom_id for row in rows] == ids
+    assert [custom_id for custom_id, _, _ in rows] == ids
     came = Counter(line for _, contents in rounds for files in contents for lines in files for line in lines)
     succeeded = {read_line(line).custom_id for line in came if read_line(line).succeeded}
     failed = {read_line(line).custom_id for line in came} - succeeded
-    for row in rows:
-        expected = (
-            Fate.SUCCEEDED if row.custom_id in succeeded else Fate.FAILED if row.custom_id in failed else Fate.MISSING
-        )
-        assert row.fate == expected
-        assert (row.line in came) == (expected != Fate.MISSING)
-        assert json.loads(row.line)["custom_id"] == row.custom_id
+    for custom_id, fate, line in rows:
+        expected = Fate.SUCCEEDED if custom_id in succeeded else Fate.FAILED if custom_id in failed else Fate.MISSING
+        assert fate == expected
+        assert (line in came) == (expected != Fate.MISSING)
+        assert json.loads(line)["custom_id"] == custom_id
     assert list(islice(directory.rglob("*.jsonl"), 1)) == []
 
 
@@ -394,7 +390,7 @@ def test_rows_are_the_requests(tmp_path_factory, case):
 def make_tally(*lines, succeeded=0):
     tally = Tally(succeeded)
     for line in lines:
-        tally.add_failure(Row(read_line(line).custom_id, Fate.FAILED, line))
+        tally.add_failure(read_line(line).custom_id, line)
     return tally
 
 

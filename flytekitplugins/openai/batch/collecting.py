@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flytekit import logger
 
@@ -19,9 +20,13 @@ from .index import read_index
 from .progress import StepProgress
 from .results import BUFFER_BYTES, Fate, InconsistentResultsError, Round, Row, ShardResults, Tally, merge
 
+if TYPE_CHECKING:
+    import openai
+
 __all__ = ["Ran", "collect", "outcomes"]
 
-ROWS_A_LOOK = 10_000
+# Written at once, and not one by one, which takes longer.
+ROWS_AT_ONCE = 250
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,23 @@ class Ran:
 
 
 def collect(
-    rounds: Sequence[Ran], *, output: Path, errors: Path, account: Account, directory: Path, progress: StepProgress
+    rounds: Sequence[Ran],
+    client: openai.OpenAI,
+    *,
+    output: Path,
+    errors: Path,
+    account: Account,
+    directory: Path,
+    progress: StepProgress,
 ) -> Tally:
     """Write the lines of all requests, in the order of the input, each into one of two files; returns the counts.
 
     Args:
         rounds: The first, of all requests, and those in which some were run again.
+        client: For the downloads.
         output: Where the lines of the requests that succeeded go.
         errors: Where those of the others go.
-        account: Whose files they are.
+        account: Whose files they are, for the error messages.
         directory: Where the files are downloaded to; nothing is left in it.
         progress: What is shown meanwhile.
 
@@ -53,26 +66,26 @@ def collect(
     """
     tally = Tally()
     with (
-        outcomes(rounds, account=account, directory=directory, tally=tally) as rows,
+        outcomes(rounds, client, account=account, directory=directory, tally=tally) as rows,
         output.open("wb", BUFFER_BYTES) as succeeded,
         errors.open("wb", BUFFER_BYTES) as failed,
     ):
-        for number, row in enumerate(rows, start=1):
-            if row.fate == Fate.SUCCEEDED:
-                succeeded.write(row.line)
-                tally.succeeded += 1
-            else:
-                failed.write(row.line)
-                tally.add_failure(row)
-            if number % ROWS_A_LOOK == 0:
-                progress.show(f"{number:,} requests collected", done=number)
+        while block := list(islice(rows, ROWS_AT_ONCE)):
+            answers = [line for _, fate, line in block if fate == Fate.SUCCEEDED]
+            succeeded.write(b"".join(answers))
+            tally.succeeded += len(answers)
+            for custom_id, fate, line in block if len(answers) < len(block) else ():
+                if fate != Fate.SUCCEEDED:
+                    failed.write(line)
+                    tally.add_failure(custom_id, line)
+            progress.show(f"{tally.requests:,} requests collected", done=tally.requests)
     progress.show(f"{tally.succeeded:,} of {tally.requests:,} requests succeeded", done=tally.requests)
     return tally
 
 
 @contextmanager
 def outcomes(
-    rounds: Sequence[Ran], *, account: Account, directory: Path, tally: Tally | None = None
+    rounds: Sequence[Ran], client: openai.OpenAI, *, account: Account, directory: Path, tally: Tally | None = None
 ) -> Iterator[Iterator[Row]]:
     """What became of each request, in the order of the input; the usage is added to the tally at the end.
 
@@ -83,10 +96,11 @@ def outcomes(
         running = []
         for number, ran in enumerate(rounds):
             batches = ran.result.get("batches") or []
-            downloads = _Downloads(batches, account, directory, prefix=f"round-{number}")
+            downloads = _Downloads(batches, client, account, directory, prefix=f"round-{number}")
             stack.callback(downloads.close)
             index = stack.enter_context(ran.index.open("rb"))
             running.append(Round(read_index(index), downloads.open))
+            stack.callback(running[-1].close)
         try:
             yield merge(running)
         except InconsistentResultsError as error:
@@ -102,8 +116,17 @@ def outcomes(
 class _Downloads:
     """The result files of a round, a shard at a time; while one is read, the next is on its way."""
 
-    def __init__(self, batches: Sequence[Mapping[str, Any]], account: Account, directory: Path, *, prefix: str) -> None:
+    def __init__(
+        self,
+        batches: Sequence[Mapping[str, Any]],
+        client: openai.OpenAI,
+        account: Account,
+        directory: Path,
+        *,
+        prefix: str,
+    ) -> None:
         self._batches = batches
+        self._client = client
         self._account = account
         self._directory = directory
         self._prefix = prefix
@@ -136,6 +159,6 @@ class _Downloads:
             file_id = self._batches[number].get(name)
             if file_id:
                 path = self._directory / f"{self._prefix}-{number}-{name}.jsonl"
-                download_file(file_id, path, self._account)
+                download_file(self._client, file_id, path, account=self._account)
                 paths.append(path)
         return paths

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flytekit import lazy_module, logger
 
-from flytekitplugins.openai._client import Account, explained, sync_client
+from flytekitplugins.openai._client import Account, explained
 from flytekitplugins.openai.exceptions import IncompleteFileError, UnavailableError
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def delete_file(client: openai.OpenAI, file_id: str, account: Account) -> None:
         client.files.delete(file_id)
 
 
-def download_file(file_id: str, destination: str | os.PathLike[str], account: Account) -> None:
+def download_file(
+    client: openai.OpenAI, file_id: str, destination: str | os.PathLike[str], *, account: Account
+) -> None:
     """Download a file to `destination`, which then holds all of it or does not exist.
 
     The bytes go to a file beside it first, are counted against what the reply and the Files API announce, and are
@@ -93,24 +95,23 @@ def download_file(file_id: str, destination: str | os.PathLike[str], account: Ac
     """
     target = Path(destination)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with sync_client(account) as client:
-        size = _announced_size(client, file_id)
-        for attempt in range(1, ATTEMPTS + 1):
-            handle, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent)
-            os.close(handle)
-            part = Path(name)
-            try:
-                _fetch(client, file_id, part, size, account)
-                part.replace(target)
-            except (IncompleteFileError, UnavailableError) as error:
-                if attempt == ATTEMPTS:
-                    raise
-                logger.warning(f"{error} Attempt {attempt} of {ATTEMPTS}; trying again.")
-                time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
-            else:
-                return
-            finally:
-                part.unlink(missing_ok=True)
+    size = _announced_size(client, file_id)
+    for attempt in range(1, ATTEMPTS + 1):
+        handle, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            _fetch(client, file_id, part, size, account)
+            part.replace(target)
+        except (IncompleteFileError, UnavailableError) as error:
+            if attempt == ATTEMPTS:
+                raise
+            logger.warning(f"{error} Attempt {attempt} of {ATTEMPTS}; trying again.")
+            time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+        else:
+            return
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _announced_size(client: openai.OpenAI, file_id: str) -> int | None:

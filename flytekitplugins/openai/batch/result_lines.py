@@ -41,12 +41,12 @@ class Usage:
         found = line.response and line.response.body and line.response.body.usage
         if not found:
             return
-        self.input += found.input_tokens or found.prompt_tokens or 0
-        self.output += found.output_tokens or found.completion_tokens or 0
+        self.input += found.input_tokens or found.prompt_tokens
+        self.output += found.output_tokens or found.completion_tokens
         if read := found.input_tokens_details or found.prompt_tokens_details:
-            self.cached += read.cached_tokens or 0
+            self.cached += read.cached_tokens
         if written := found.output_tokens_details or found.completion_tokens_details:
-            self.reasoning += written.reasoning_tokens or 0
+            self.reasoning += written.reasoning_tokens
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,18 @@ class Failure:
 # What is looked at of a line; the rest is passed over without being built. Chat completions count a prompt and a
 # completion, responses an input and an output. Lines of other shapes are read by `_read_carefully`.
 class _InputDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
+    cached_tokens: int = 0
 
 
 class _OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: int = 0
 
 
 class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
     prompt_tokens_details: _InputDetails | None = None

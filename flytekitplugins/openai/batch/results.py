@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from .result_lines import INTERNAL, MISSING, Failure, Usage, failure_in, missing_line, read_line
+from .result_lines import INTERNAL, MISSING, Usage, failure_in, missing_line, read_line
 from .snapshot import errors_of
 
 __all__ = [
@@ -44,12 +45,9 @@ class Fate:
     MISSING, FAILED, SUCCEEDED = range(3)
 
 
-class Row(NamedTuple):
-    """A request and what came back for it; `line` is OpenAI's own, or ours in its form where there is none."""
-
-    custom_id: str
-    fate: int
-    line: bytes
+# A request's `custom_id`, its fate, and the line that came back for it: OpenAI's own, or one of ours in its form.
+# It is a plain tuple because a named one takes four times as long to make.
+Row = tuple[str, int, bytes]
 
 
 @dataclass(frozen=True)
@@ -105,23 +103,22 @@ class ShardResults:
             self._scan(number, path)
         self._files = [os.open(path, os.O_RDONLY) for path in paths]
 
-    def rows(self, custom_ids: Iterable[str]) -> Iterator[Row]:
+    def rows(self, custom_ids: Sequence[str]) -> list[Row]:
         """What came back for these, which are the next ones of the shard."""
         take, read, files = self._places.pop, os.pread, self._files
-        # Not `Row(...)`, which takes three times as long.
-        new, row = tuple.__new__, Row
-        for position, custom_id in enumerate(custom_ids, start=self._passed + 1):
-            self._passed = position
+        first, self._passed = self._passed + 1, self._passed + len(custom_ids)
+        rows: list[Row] = []
+        for position, custom_id in enumerate(custom_ids, start=first):
             place = take(custom_id, None)
             if place is None:
                 line = missing_line(custom_id, *self._absence.at(position))
-                yield Row(custom_id, Fate.MISSING, line)
-                continue
-            line = read(files[(place >> 1) & 1], (place >> 2) & _LONGEST, place >> _OFFSET)
-            fate = Fate.SUCCEEDED if place & 1 else Fate.FAILED
-            yield new(row, (custom_id, fate, line if line.endswith(b"\n") else line + b"\n"))
+                rows.append((custom_id, Fate.MISSING, line))
+            else:
+                line = read(files[(place >> 1) & 1], (place >> 2) & _LONGEST, place >> _OFFSET)
+                rows.append((custom_id, Fate.SUCCEEDED if place & 1 else Fate.FAILED, line))
         if not self._places:
             self.close()
+        return rows
 
     @property
     def strangers(self) -> list[str]:
@@ -137,22 +134,31 @@ class ShardResults:
         self._files, self._paths, self._places = [], [], {}
 
     def _scan(self, number: int, path: Path) -> None:
-        places = self._places
+        places, usage = self._places, self.usage
         offset = 0
+        _end_last_line(path)
         with path.open("rb", BUFFER_BYTES) as lines:
             for line in lines:
                 found = read_line(line)
                 if found is not None:
                     succeeded = found.succeeded
-                    known = places.get(found.custom_id)
+                    place = offset << _OFFSET | len(line) << 2 | number << 1 | succeeded
+                    known = places.setdefault(found.custom_id, place)
                     # Of two lines of one request, the one that succeeded is taken.
-                    if known is None or (succeeded and not known & 1):
-                        places[found.custom_id] = offset << _OFFSET | len(line) << 2 | number << 1 | succeeded
-                        if succeeded:
-                            self.usage.add_line(found)
+                    if known is not place and succeeded and not known & 1:
+                        places[found.custom_id] = known = place
+                    if known is place and succeeded:
+                        usage.add_line(found)
                 elif line.strip():
                     self.unreadable += 1
                 offset += len(line)
+
+
+def _end_last_line(path: Path) -> None:
+    """Its line may come before another in the order of the input."""
+    with path.open("rb+") as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
+            file.write(b"\n")
 
 
 @dataclass
@@ -168,6 +174,7 @@ class Round:
     open_shard: Callable[[int], ShardResults]
     usage: Usage = field(default_factory=Usage)
     unreadable: int = 0
+    _opened: dict[int, ShardResults] = field(default_factory=dict)
 
     def rows(self) -> Iterator[Row]:
         """What came back for each request of the round, in the order of the input.
@@ -177,19 +184,22 @@ class Round:
         Raises:
             InconsistentResultsError: Something came back that was not asked for.
         """
-        opened: dict[int, ShardResults] = {}
-        try:
-            for number, custom_ids in self.index:
-                shard = opened.get(number)
-                if shard is None:
-                    shard = opened[number] = self.open_shard(number)
-                    self.usage.add(shard.usage)
-                    self.unreadable += shard.unreadable
-                yield from shard.rows(custom_ids)
-            _refuse([custom_id for shard in opened.values() for custom_id in shard.strangers], "came back unasked")
-        finally:
-            for shard in opened.values():
-                shard.close()
+        return chain.from_iterable(self._runs())
+
+    def close(self) -> None:
+        """Let go of what has been opened and not been read to its end."""
+        for shard in self._opened.values():
+            shard.close()
+
+    def _runs(self) -> Iterator[list[Row]]:
+        for number, custom_ids in self.index:
+            shard = self._opened.get(number)
+            if shard is None:
+                shard = self._opened[number] = self.open_shard(number)
+                self.usage.add(shard.usage)
+                self.unreadable += shard.unreadable
+            yield shard.rows(custom_ids)
+        _refuse([custom_id for shard in self._opened.values() for custom_id in shard.strangers], "came back unasked")
 
 
 def merge(rounds: Sequence[Round]) -> Iterator[Row]:
@@ -202,18 +212,20 @@ def merge(rounds: Sequence[Round]) -> Iterator[Row]:
         InconsistentResultsError: What came back is not what was asked for.
     """
     first, *others = [each.rows() for each in rounds]
-    again = [(rows, next(rows, None)) for rows in others]
+    return _best(first, others) if others else first
+
+
+def _best(first: Iterator[Row], others: Sequence[Iterator[Row]]) -> Iterator[Row]:
+    again = [next(rows, None) for rows in others]
     for row in first:
-        if not again:
-            yield row
-            continue
-        best = row
-        for number, (rows, other) in enumerate(again):
-            if other is not None and other.custom_id == row.custom_id:
-                best = other if other.fate >= best.fate else best
-                again[number] = rows, next(rows, None)
+        best, (custom_id, fate, _) = row, row
+        for number, other in enumerate(again):
+            if other is not None and other[0] == custom_id:
+                if other[1] >= fate:
+                    best, fate = other, other[1]
+                again[number] = next(others[number], None)
         yield best
-    _refuse([other.custom_id for _, other in again if other is not None], "were run again without having been run")
+    _refuse([other[0] for other in again if other is not None], "were run again without having been run")
 
 
 @dataclass
@@ -239,12 +251,11 @@ class Tally:
     usage: Usage = field(default_factory=Usage)
     kinds: dict[str, Kind] = field(default_factory=dict)
 
-    def add_failure(self, row: Row) -> Failure:
-        """Count a row that did not succeed; returns what it says."""
-        failure = failure_in(row.line)
-        kind = self.kinds.setdefault(failure.code, Kind(0, row.custom_id, failure.message))
+    def add_failure(self, custom_id: str, line: bytes) -> None:
+        """Count a request that did not succeed."""
+        failure = failure_in(line)
+        kind = self.kinds.setdefault(failure.code, Kind(0, custom_id, failure.message))
         kind.count += 1
-        return failure
 
     @property
     def failed(self) -> int:
@@ -294,7 +305,7 @@ def tally_files(paths: Iterable[Path]) -> Tally:
                     tally.succeeded += 1
                     tally.usage.add_line(found)
                 else:
-                    tally.add_failure(Row(found.custom_id, Fate.FAILED, line))
+                    tally.add_failure(found.custom_id, line)
     return tally
 
 

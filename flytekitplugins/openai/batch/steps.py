@@ -71,7 +71,11 @@ class UploadAgainExecutor(ShimTaskExecutor["UploadAgainTask"]):
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Upload what is worth running again; returns the same as the first upload."""
         file, account = kwargs["jsonl_in"], account_of(tt)
-        with outcomes(_rounds(kwargs), account=account, directory=working_directory()) as rows:
+        rounds, directory = _rounds(kwargs), working_directory()
+        with (
+            sync_client(account) as client,
+            outcomes(rounds, client, account=account, directory=directory) as rows,
+        ):
             return _upload(tt, file, lambda: _worth_running_again(chunks_of(file), rows), may_be_empty=True)
 
 
@@ -83,10 +87,16 @@ class CollectResultsExecutor(ShimTaskExecutor["CollectResultsTask"]):
         """Put the results together."""
         directory = working_directory()
         output, errors = directory / "output_file.jsonl", directory / "error_file.jsonl"
-        rounds = _rounds(kwargs)
-        with StepProgress(tt.id.name, total=_requests_in(rounds)) as progress:
+        rounds, account = _rounds(kwargs), account_of(tt)
+        with sync_client(account) as client, StepProgress(tt.id.name, total=_requests_in(rounds)) as progress:
             tally = collect(
-                rounds, output=output, errors=errors, account=account_of(tt), directory=directory, progress=progress
+                rounds,
+                client,
+                output=output,
+                errors=errors,
+                account=account,
+                directory=directory,
+                progress=progress,
             )
         complaint = tally.complaint(tt.custom["min_success_ratio"])
         if complaint:
@@ -235,13 +245,13 @@ def _worth_running_again(chunks: Iterable[bytes], rows: Iterator[Row]) -> Iterat
         lines = (line for line in block.split(b"\n") if line.strip())
         chosen = []
         for line in lines:
-            row = next(rows)
-            if row.fate != Fate.SUCCEEDED and is_worth_running_again(failure_in(row.line)):
+            _, fate, came = next(rows)
+            if fate != Fate.SUCCEEDED and is_worth_running_again(failure_in(came)):
                 chosen.append(line + b"\n")
         yield b"".join(chosen)
     # There is none, and if there were, this would be another input.
-    for row in rows:
-        raise InconsistentResultsError(f"request {row.custom_id!r} came back and is not in the input")
+    for custom_id, _, _ in rows:
+        raise InconsistentResultsError(f"request {custom_id!r} came back and is not in the input")
 
 
 def _rounds(inputs: dict[str, Any]) -> list[Ran]:

@@ -18,6 +18,7 @@ from flytekit.models.task import TaskTemplate
 from flytekit.types.file import JSONLFile
 from mashumaro.mixins.json import DataClassJSONMixin
 
+from flytekitplugins.openai._client import sync_client
 from flytekitplugins.openai._flyte import said_plainly
 
 from .connector import BatchEndpointConnector
@@ -208,10 +209,11 @@ class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
         batch = kwargs["batch_endpoint_result"]
         directory = working_directory()
         output, errors = directory / "output_file.jsonl", directory / "error_file.jsonl"
-        for path in (output, errors):
-            file_id = batch.get(f"{path.stem}_id")
-            if file_id:
-                download_file(file_id, path, account)
+        with sync_client(account) as client:
+            for path in (output, errors):
+                file_id = batch.get(f"{path.stem}_id")
+                if file_id:
+                    download_file(client, file_id, path, account=account)
         return BatchResult.of(tally_files([output, errors]), output=output, errors=errors)
 
 

@@ -200,6 +200,14 @@ def test_line_that_is_larger_than_a_file_may_be_is_told():
     assert problems(data, limits=limits).startswith("1 problem: line 2 is more than a batch can take (2,")
 
 
+def test_line_that_is_too_long_ends_the_reading():
+    """It may be a file of another kind, of any size: what has been found until then is told."""
+    data = b"no\n" + lines_of(make_request("a"), make_request("a"), make_request("b", content="x" * 2_000))
+    assert problems(data, limits=Limits(size=1_000), chunk=100) == (
+        "2 problems: line 1 is not valid JSON (Expecting value at column 1); line 4 is too long (over 1,000 bytes)"
+    )
+
+
 def test_input_that_needs_more_batches_than_a_task_may_have_is_told():
     """What to do instead is told with it."""
     told = problems(make_jsonl(make_requests(5)), limits=Limits(requests=2, shards=2), many="do otherwise")

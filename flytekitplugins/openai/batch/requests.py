@@ -142,6 +142,8 @@ class Cutter:
                     yield from self._cut_block(block, unique)
             except _LineTooLongError:
                 self._problems.add(self._line + 1, "is too long", f"over {self._limits.size:,} bytes")
+                # What comes after it is not looked at.
+                raise BadRequestsError(str(self._problems)) from None
             repeated, count = unique.repeated()
         if repeated:
             where = find_repetitions(repeated, whole_lines(open_input(), longest=self._limits.size))

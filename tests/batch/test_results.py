@@ -23,6 +23,7 @@ from flytekitplugins.openai.batch.result_lines import (
 from flytekitplugins.openai.batch.results import (
     Fate,
     InconsistentResultsError,
+    Room,
     Round,
     ShardResults,
     Tally,
@@ -70,7 +71,7 @@ def fate_of(line):
     return None if (found := read_line(line)) is None else found.succeeded
 
 
-def make_shards(directory, *contents, batches=None):
+def make_shards(directory, *contents, batches=None, room=None):
     """A function that opens what came back for a shard, out of the lines of its files."""
 
     def open_shard(number):
@@ -78,7 +79,8 @@ def make_shards(directory, *contents, batches=None):
         for kind, lines in enumerate(contents[number]):
             paths.append(directory / f"{number}-{kind}.jsonl")
             paths[-1].write_bytes(b"".join(lines))
-        return ShardResults(paths, (batches or {}).get(number, {"id": f"batch_{number}", "status": "completed"}))
+        batch = (batches or {}).get(number, {"id": f"batch_{number}", "status": "completed"})
+        return ShardResults(paths, batch, room)
 
     return open_shard
 
@@ -350,6 +352,7 @@ def runs(draw):
     ids = draw(st.lists(st.text(max_size=4), unique=True, min_size=1, max_size=25))
     chance = random.Random(draw(st.integers()))
     rounds = []
+    room = Room(draw(st.sampled_from([0, 200, 10_000])))
     for _ in range(draw(st.integers(1, 3))):
         asked = ids if not rounds else [custom_id for custom_id in ids if chance.random() < 0.5]
         shards = draw(st.integers(1, 3))
@@ -363,15 +366,20 @@ def runs(draw):
             for lines in files:
                 chance.shuffle(lines)
         rounds.append((index, contents))
-    return ids, rounds
+    return ids, rounds, room
 
 
 @given(runs())
 def test_rows_are_the_requests(tmp_path_factory, case):
     """Any interleaving of outputs, errors and gaps: each request once, in order, with the best that came back."""
-    ids, rounds = case
+    ids, rounds, room = case
+    memory = room.left
     directory = tmp_path_factory.mktemp("rounds")
-    rows = list(merge([make_round(directory / str(n), index, *contents) for n, (index, contents) in enumerate(rounds)]))
+    rows = list(
+        merge(
+            [make_round(directory / str(n), index, *contents, room=room) for n, (index, contents) in enumerate(rounds)]
+        )
+    )
     assert [custom_id for custom_id, _, _ in rows] == ids
     came = Counter(line for _, contents in rounds for files in contents for lines in files for line in lines)
     succeeded = {read_line(line).custom_id for line in came if read_line(line).succeeded}
@@ -382,6 +390,7 @@ def test_rows_are_the_requests(tmp_path_factory, case):
         assert (line in came) == (expected != Fate.MISSING)
         assert json.loads(line)["custom_id"] == custom_id
     assert list(islice(directory.rglob("*.jsonl"), 1)) == []
+    assert room.left == memory
 
 
 # The counts

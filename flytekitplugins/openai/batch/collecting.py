@@ -18,7 +18,7 @@ from flytekitplugins.openai.exceptions import InconsistentError
 from .files import download_file
 from .index import read_index
 from .progress import StepProgress
-from .results import BUFFER_BYTES, Fate, InconsistentResultsError, Round, Row, ShardResults, Tally, merge
+from .results import BUFFER_BYTES, Fate, InconsistentResultsError, Room, Round, Row, ShardResults, Tally, merge
 
 if TYPE_CHECKING:
     import openai
@@ -93,10 +93,10 @@ def outcomes(
         InconsistentError: The results are not those of the requests.
     """
     with ExitStack() as stack:
-        running = []
+        running, room = [], Room()
         for number, ran in enumerate(rounds):
             batches = ran.result.get("batches") or []
-            downloads = _Downloads(batches, client, account, directory, prefix=f"round-{number}")
+            downloads = _Downloads(batches, client, account, directory, prefix=f"round-{number}", room=room)
             stack.callback(downloads.close)
             index = stack.enter_context(ran.index.open("rb"))
             running.append(Round(read_index(index), downloads.open))
@@ -124,8 +124,10 @@ class _Downloads:
         directory: Path,
         *,
         prefix: str,
+        room: Room,
     ) -> None:
         self._batches = batches
+        self._room = room
         self._client = client
         self._account = account
         self._directory = directory
@@ -141,7 +143,7 @@ class _Downloads:
         paths = self._begun[number].result()
         if number + 1 < len(self._batches):
             self._begin(number + 1)
-        return ShardResults(paths, self._batches[number])
+        return ShardResults(paths, self._batches[number], self._room)
 
     def close(self) -> None:
         """Download no more, and remove what nobody has read."""

@@ -13,7 +13,7 @@ help:
 	@echo "make test    run the whole test suite"
 	@echo "make check   lint, formatting, types"
 	@echo "make format  put the code into its form"
-	@echo "make bench   compare the connector with the published one, in ten minutes"
+	@echo "make bench   compare the package with the published one, in fifteen minutes"
 	@echo "make build   make the wheel and the sdist"
 	@echo "make clean   remove what the others made"
 

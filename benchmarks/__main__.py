@@ -3,8 +3,14 @@
 import argparse
 import sys
 
-from . import days, polls, published
+from . import days, files, polls, published
 from .errors import BenchmarkError
+
+PARTS = {
+    "polls": lambda options: polls.run(options.polls),
+    "days": lambda options: days.run(options.days),
+    "files": lambda options: files.run(options.requests),
+}
 
 
 def main() -> int:
@@ -16,14 +22,24 @@ def main() -> int:
     parser.add_argument(
         "--days", type=int, default=25, metavar="N", help="how many days each lives through (%(default)s)"
     )
+    parser.add_argument(
+        "--requests",
+        type=int,
+        nargs="+",
+        default=[100_000, 1_000_000],
+        metavar="N",
+        help="how many requests are uploaded and collected, one size after the other (%(default)s)",
+    )
+    parser.add_argument("--only", choices=PARTS, help="one part, in place of all")
     options = parser.parse_args()
     if sys.platform != "linux":
         print("The benchmarks need Linux: they read what a process has used from /proc.", file=sys.stderr)
         return 1
     try:
         published.install()
-        polls.run(options.polls)
-        days.run(options.days)
+        for name, run in PARTS.items():
+            if options.only in (None, name):
+                run(options)
     except BenchmarkError as error:
         print(error, file=sys.stderr)
         return 1

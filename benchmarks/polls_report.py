@@ -1,16 +1,14 @@
 """What the polls cost, as a table: how the connectors compare first, and the figures behind it."""
 
-import os
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+from .machine import describe_machine
 
 MEGABYTE = 1_000_000
 # More than this share of a core, used by others, is worth a word.
@@ -88,7 +86,12 @@ def show(console: Console, ours: Result, published: Result, idle: Result) -> Non
     table.add_row("growth since", *_growth(*results))
     table.add_row("most ever", *_memory(*results, measure=lambda result: result.resident_peak))
     console.print(table)
-    for remark in (_machine(), _spread(ours, published), *_held_up(results), *_disturbed(results)):
+    for remark in (
+        describe_machine("flytekit", "openai", "grpcio"),
+        _spread(ours, published),
+        *_held_up(results),
+        *_disturbed(results),
+    ):
         console.print(remark, highlight=False)
 
 
@@ -129,13 +132,6 @@ def _cpu_milliseconds(sample: Sample) -> float:
 
 def _polls_per_second(sample: Sample) -> float:
     return sample.polls / sample.seconds
-
-
-def _machine() -> str:
-    described = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in described if line.startswith("model name")), platform.machine())
-    versions = ", ".join(f"{name} {version(name)}" for name in ("flytekit", "openai", "grpcio"))
-    return f"Measured on {os.cpu_count()} cores of {model}, with Python {platform.python_version()}, {versions}."
 
 
 def _spread(ours: Result, published: Result) -> str:

@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 import openai
 
 from flytekitplugins.openai.emulator import Emulator
+from flytekitplugins.openai.emulator.responder import Responder, echo
 
 API_KEY = "sk-benchmark"
 # In a run of minutes no batch gets anywhere.
@@ -16,12 +17,17 @@ ENDPOINT = "/v1/chat/completions"
 
 
 class StandIn:
-    """An emulator that batches stay in progress at."""
+    """An emulator, at which batches stay in progress.
 
-    def __init__(self) -> None:
+    Args:
+        requests_per_second: How fast they run if not so.
+        responder: What the models answer: a function of a module's, because another process is to find it.
+    """
+
+    def __init__(self, *, requests_per_second: float = REQUESTS_PER_SECOND, responder: Responder = echo) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, requests_per_second, responder), daemon=True)
         self._process.start()
         theirs.close()
         self.base_url: str = self._pipe.recv()
@@ -49,10 +55,10 @@ class StandIn:
         self._process.join()
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, requests_per_second: float, responder: Responder) -> None:
     # Ctrl-C goes to every process of the terminal; the one that started this ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Emulator(validating=0.0, requests_per_second=REQUESTS_PER_SECOND) as emulator:
+    with Emulator(validating=0.0, requests_per_second=requests_per_second, responder=responder) as emulator:
         pipe.send(emulator.base_url)
         try:
             while pipe.recv():

@@ -206,7 +206,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
                 raise
             report("submission", error, name=metadata.order.label)
             return metadata
-        task.remember(_by_file(plan, metadata))
+        task.remember(_by_file(plan, metadata.order))
         first = plan.shards[0].batch if plan.shards else None
         return replace(metadata, batch_id=first.id if first is not None else "")
 
@@ -217,21 +217,22 @@ class BatchEndpointConnector(AsyncConnectorBase):
 
         It never raises: Flyte counts the errors of a task's whole life, and after the sixth never asks again.
         """
-        task, now = self._memory.of(resource_meta.order.name), time.time()
+        order = resource_meta.order
+        task, now = self._memory.of(order.name), time.time()
         ids = task.batch_ids or ([resource_meta.batch_id] if resource_meta.batch_id else [])
         doing = f"look up batch {', '.join(map(repr, ids[:3]))}" if ids else "submit the batch"
         if task.trouble is not None and now < task.not_before:
             verdict = patience.endure(task.trouble, last=task.verdict, now=now)
             return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         try:
-            resource = await _within_budget(self._poll(resource_meta, task, now), doing)
+            resource = await _within_budget(self._poll(resource_meta, order, task, now), doing)
         except Exception as error:  # noqa: BLE001 (see above)
-            verdict = endure(error, task, name=resource_meta.order.label, submitted=bool(ids), now=now)
+            verdict = endure(error, task, name=order.label, submitted=bool(ids), now=now)
             resource = Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         else:
-            recover(task, name=resource_meta.order.label, now=now)
+            recover(task, name=order.label, now=now)
         if resource.phase not in (PHASES[Outcome.RUNNING], PHASES[Outcome.WAITING]):
-            self._memory.forget(resource_meta.order.name)
+            self._memory.forget(order.name)
         return resource
 
     async def delete(  # type: ignore[override]  # the same
@@ -285,9 +286,9 @@ class BatchEndpointConnector(AsyncConnectorBase):
         """
         return as_logs(await self._batches(resource_meta))
 
-    async def _poll(self, resource_meta: BatchEndpointMetadata, task: TaskMemory, now: float) -> Resource:
+    async def _poll(self, resource_meta: BatchEndpointMetadata, order: Order, task: TaskMemory, now: float) -> Resource:
         account = _account(resource_meta)
-        plan = await Controller(RemoteBatches(account), resource_meta.order, task, now=now).look_after()
+        plan = await Controller(RemoteBatches(account), order, task, now=now).look_after()
         verdict = judge_task(
             plan,
             requests=resource_meta.requests,
@@ -296,7 +297,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
             now=now,
         )
         resource = await as_resource(plan, verdict, account, shards=resource_meta.shards)
-        task.remember(_by_file(plan, resource_meta), verdict)
+        task.remember(_by_file(plan, order), verdict)
         return resource
 
     async def _batches(self, resource_meta: BatchEndpointMetadata) -> list[BatchSnapshot]:
@@ -309,11 +310,9 @@ class BatchEndpointConnector(AsyncConnectorBase):
         return list(known.values())
 
 
-def _by_file(plan: TaskPlan, metadata: BatchEndpointMetadata) -> dict[str, BatchSnapshot]:
+def _by_file(plan: TaskPlan, order: Order) -> dict[str, BatchSnapshot]:
     return {
-        file_id: shard.batch
-        for file_id, shard in zip(metadata.order.files, plan.shards, strict=True)
-        if shard.batch is not None
+        file_id: shard.batch for file_id, shard in zip(order.files, plan.shards, strict=True) if shard.batch is not None
     }
 
 

@@ -50,9 +50,14 @@ class Controller:
             return TaskPlan(tuple(ShardPlan(batch) for batch in known.values()))
         batches = list(known.values())
         due = any(is_due_for_a_look(batch, looked_at=self._task.looked_at, now=self._now) for batch in batches)
+        if due or len(known) < len(self._order.files):
+            return await self.settle(known)
+        if all(map(lifecycle.stands, batches)):
+            # Most polls come as far as this.
+            return self._still_waiting(TaskPlan(tuple(ShardPlan(known[file_id]) for file_id in self._order.files)))
         plan = self._plan(batches, known)
-        # What waits, or is not there yet, depends on what else there is. So does the end of a single batch.
-        if due or plan.surplus or not all(self._is_settled(shard) for shard in plan.shards):
+        # What waits depends on what else there is. So does the end of a single batch.
+        if self._order.shards is None or any(shard.waiting for shard in plan.shards):
             return await self.settle(known)
         return self._still_waiting(plan)
 
@@ -96,7 +101,12 @@ class Controller:
         if self._order.batch_id and first not in known:
             ids[first] = self._order.batch_id
         asked = sorted(ids, key=lambda file_id: self._task.asked_at.get(ids[file_id], 0.0))[:MOST_ASKED]
-        answers = await asyncio.gather(*(self._retrieve(ids[file_id]) for file_id in asked), return_exceptions=True)
+        if len(asked) == 1:
+            # As most tasks; and what goes wrong is the task's.
+            answers: list[BatchSnapshot | BaseException] = [await self._retrieve(ids[asked[0]])]
+        else:
+            each = (self._retrieve(ids[file_id]) for file_id in asked)
+            answers = await asyncio.gather(*each, return_exceptions=True)
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
         if len(errors) == len(asked) > 0:
             raise errors[0]
@@ -235,11 +245,6 @@ class Controller:
             if isinstance(stop, BaseException):
                 raise stop
         return [batch_id for batch_id, stop in zip(ids, stops, strict=True) if stop]
-
-    def _is_settled(self, shard: ShardPlan) -> bool:
-        if shard.batch is None or shard.waiting:
-            return False
-        return lifecycle.stands(shard.batch) or self._order.shards is not None
 
     def _still_waiting(self, plan: TaskPlan) -> TaskPlan:
         """Until a batch that was submitted again has passed validation, it may well be refused again."""

@@ -52,7 +52,8 @@ class TaskMemory:
             # Hundreds of whole answers are some megabytes.
             batches = {file_id: replace(batch, raw={}) for file_id, batch in batches.items()}
         self.batches, self.verdict = dict(batches), verdict
-        self.asked_at = {batch_id: at for batch_id, at in self.asked_at.items() if batch_id in self.batch_ids}
+        if len(self.asked_at) > 2 * len(batches) + 1:
+            self.asked_at = {batch.id: self.asked_at.get(batch.id, 0.0) for batch in batches.values()}
         self.ends_at = max((end for batch in batches.values() if (end := _end_of(batch))), default=None)
 
     def put_off_submissions(self, *, retry_after: float | None, now: float) -> None:

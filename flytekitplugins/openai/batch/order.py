@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from flytekit.models.literals import LiteralMap
@@ -38,7 +39,7 @@ class Order:
     most: int | None = None
     tolerant: bool = False
 
-    @property
+    @cached_property
     def files(self) -> tuple[str, ...]:
         """The files to run, each as a batch."""
         if self.shards is not None:
@@ -49,7 +50,7 @@ class Order:
         """The body that creates the batch of a file, by its place among the files."""
         return shard_request(self.request or {}, input_file_id=self.files[number], number=number, of=len(self.files))
 
-    @property
+    @cached_property
     def key(self) -> TaskKey | None:
         """By what the task's batches are found."""
         return TaskKey.read(self._metadata)

@@ -4,12 +4,14 @@ from flytekit.exceptions.user import FlyteRecoverableException, FlyteUserRuntime
 from flytekitplugins.openai import exceptions
 
 FINAL = [
+    "InconsistentError",
     "InvalidInputError",
     "InvalidMetadataError",
     "MissingAPIKeyError",
     "OpenAIPluginError",
     "RefusedBatchError",
     "RefusedError",
+    "TooFewSucceededError",
 ]
 PASSING = ["IncompleteFileError", "PassingError", "UnavailableError"]
 

@@ -9,12 +9,21 @@ from flytekit.interaction.string_literals import literal_map_string_repr
 from flytekit.models.literals import LiteralMap
 
 from flytekitplugins.openai import BatchEndpointConnector
-from flytekitplugins.openai.batch import answers, cancellation
+from flytekitplugins.openai.batch import answers, cancellation, planning
 from flytekitplugins.openai.batch import connector as module
 from flytekitplugins.openai.batch.connector import OPENAI_API_KEY, BatchEndpointMetadata, State
+from flytekitplugins.openai.batch.steps import BatchShardsTask
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.exceptions import InvalidInputError, MissingAPIKeyError, RefusedError, UnavailableError
-from tests.builders import make_client, make_inputs, make_request, make_requests, make_template, upload
+from tests.builders import (
+    make_client,
+    make_inputs,
+    make_request,
+    make_requests,
+    make_shard_inputs,
+    make_template,
+    upload,
+)
 
 HOUR = 3600
 
@@ -133,6 +142,20 @@ async def test_create_without_a_key_names_the_secret(connector, monkeypatch):
     monkeypatch.delenv("_FSEC_FLYTE_OPENAI_API_KEY")
     with pytest.raises(MissingAPIKeyError, match="FLYTE_OPENAI_API_KEY"):
         await connector.create(make_template(), make_inputs("file-1"))
+
+
+async def test_node_that_is_given_other_files_runs_those(connector, emulator, monkeypatch):
+    """What this replica remembers of the node is of the others, which it was asked for some time ago."""
+    monkeypatch.setattr(planning, "RACE_SECONDS", 0)
+    template = make_template(kind=BatchShardsTask)
+    for replica in (connector, BatchEndpointConnector()):
+        file_ids = [upload(emulator, make_requests(1)) for _ in range(2)]
+        inputs = make_shard_inputs(file_ids, 2)
+        meta = await replica.create(template, inputs, output_prefix="s3://bucket/execution/n0/data/0")
+    resource = await connector.get(meta)
+    assert resource.phase == TaskExecution.SUCCEEDED
+    result = json.loads(literal_map_string_repr(resource.outputs)["result"])
+    assert [batch["input_file_id"] for batch in result["batches"]] == file_ids
 
 
 # get

@@ -1,5 +1,7 @@
 """A stand-in for FlytePropeller's way through a workflow: its nodes in turn, each with what the others made."""
 
+import itertools
+
 from flytekit import FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import Literal, LiteralCollection, LiteralMap
@@ -24,13 +26,14 @@ class WorkflowRun:
     Args:
         world: OpenAI and the connector.
         workflow: The workflow.
-        name: Of the execution.
     """
 
-    def __init__(self, world, workflow, *, name="f1"):
+    _numbers = itertools.count()
+
+    def __init__(self, world, workflow):
         self._world = world
         self._workflow = workflow
-        self._name = name
+        self._name = f"run{next(self._numbers)}"
         self._outputs = {}
         # As the propeller saw them, by their names.
         self.batch_nodes = {}

@@ -95,8 +95,9 @@ class Controller:
 
     async def known(self) -> dict[str, BatchSnapshot]:
         """The batches of the task whose ids are known, as they are now, by their files."""
-        known = dict(self._task.batches)
-        first = self._order.files[0] if self._order.files else ""
+        files = self._order.files
+        known = {file_id: self._task.batches[file_id] for file_id in files if file_id in self._task.batches}
+        first = files[0] if files else ""
         ids = {file_id: batch.id for file_id, batch in known.items() if not lifecycle.is_over(batch, now=self._now)}
         if self._order.batch_id and first not in known:
             ids[first] = self._order.batch_id

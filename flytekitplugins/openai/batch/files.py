@@ -64,9 +64,10 @@ def uploaded_files(client: openai.OpenAI, account: Account, *, since: float) -> 
     with explained(account, "list the uploaded files"):
         # Newest first, unless the server does otherwise.
         for file in client.files.list(purpose="batch"):
-            if (file.created_at or since) < since:
+            created_at = getattr(file, "created_at", None)
+            if isinstance(created_at, (int, float)) and created_at < since:
                 return
-            yield file.id, file.filename or ""
+            yield file.id, str(getattr(file, "filename", ""))
 
 
 def delete_file(client: openai.OpenAI, file_id: str, account: Account) -> None:

@@ -39,6 +39,7 @@ PURE = [
     "patience",
     "planning",
     "problems",
+    "request_lines",
     "requests",
     "result_lines",
     "results",

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch import uniqueness
 from flytekitplugins.openai.batch.problems import BadRequestsError
-from flytekitplugins.openai.batch.requests import Complete, Cutter, Limits, whole_lines
+from flytekitplugins.openai.batch.request_lines import whole_lines
+from flytekitplugins.openai.batch.requests import Complete, Cutter, Limits
 from tests.builders import ENDPOINT, make_jsonl, make_request, make_requests
 
 EMBEDDINGS = "/v1/embeddings"

@@ -22,7 +22,8 @@ from .collecting import Ran, collect, outcomes
 from .container import FileTask, account_of, chunks_of, name_of, size_of, working_directory
 from .files import delete_file
 from .progress import StepProgress
-from .requests import Cutter, Limits, whole_lines
+from .request_lines import whole_lines
+from .requests import Cutter, Limits
 from .result_lines import failure_in, is_worth_running_again
 from .results import Fate, InconsistentResultsError, Row
 from .submission import DEFAULTS

@@ -42,3 +42,24 @@ def test_end_may_be_unknown():
     task = TaskMemory()
     task.remember({"file-1": make_batch("in_progress")})
     assert task.ends_at is None
+
+
+def test_submissions_are_put_off_for_longer_each_time_in_a_row():
+    """Until OpenAI has taken a batch."""
+    task = TaskMemory()
+    waits = []
+    for _ in range(3):
+        task.put_off_submissions(retry_after=None, now=1_000)
+        waits.append(task.not_before - 1_000)
+    assert waits == [60, 120, 240]
+    task.go_on_submitting()
+    task.put_off_submissions(retry_after=90, now=1_000)
+    assert task.not_before - 1_000 == 90
+
+
+def test_whole_answers_of_many_batches_are_not_kept():
+    """Hundreds of them are some megabytes; the one of a single batch is the task's result."""
+    one, many = TaskMemory(), TaskMemory()
+    one.remember({"file-1": make_batch()})
+    many.remember({f"file-{number}": make_batch() for number in range(2)})
+    assert [bool(batch.raw) for batch in (*one.batches.values(), *many.batches.values())] == [True, False, False]

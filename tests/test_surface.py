@@ -39,6 +39,11 @@ PURE = [
     "patience",
     "planning",
     "problems",
+    "report.advice",
+    "report.histogram",
+    "report.page",
+    "report.prices",
+    "report.timeline",
     "request_lines",
     "requests",
     "result_lines",
@@ -47,7 +52,9 @@ PURE = [
     "snapshot",
     "submission",
     "uniqueness",
+    "usage",
 ]
+BATCH = "flytekitplugins.openai.batch"
 MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "flytekitplugins.openai.")]
 
 
@@ -71,14 +78,16 @@ def test_public_names_are_listed_sorted_and_there(module):
 @pytest.mark.parametrize("name", PURE)
 def test_pure_module_knows_neither_flyte_nor_openai(name):
     """Decisions are read and tested without knowing either system, and without a network."""
-    tree = ast.parse((PACKAGE / "batch" / f"{name}.py").read_text())
-    imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
-    relative = {node.module for node in imports if isinstance(node, ast.ImportFrom) and node.level}
-    absolute = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names} | {
-        node.module for node in imports if isinstance(node, ast.ImportFrom) and not node.level
-    }
-    assert relative <= set(PURE)
-    assert not {name.split(".")[0] for name in absolute} & {"flytekit", "flyteidl", "openai", "flytekitplugins"}
+    module = importlib.import_module(f"{BATCH}.{name}")
+    tree = ast.parse(Path(module.__file__).read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            home = f"{module.__package__}." if node.level else ""
+            imported.add(f"{home}{node.module}")
+    ours = {name for name in imported if name.startswith("flytekitplugins")}
+    assert ours <= {f"{BATCH}.{name}" for name in PURE}
+    assert not {name.split(".")[0] for name in imported - ours} & {"flytekit", "flyteidl", "openai"}
 
 
 def test_plugin_is_found_by_flytekit():
@@ -87,9 +96,10 @@ def test_plugin_is_found_by_flytekit():
     assert entry.load() is flytekitplugins.openai
 
 
-def test_importing_the_plugin_does_not_import_the_sdk():
-    """flytekit imports every plugin at its start, and the SDK would add half a second to each `pyflyte`."""
-    code = "import sys, flytekitplugins.openai; print('openai._client' in sys.modules)"
+@pytest.mark.parametrize("module", ["openai._client", "jinja2", "genai_prices"])
+def test_importing_the_plugin_does_not_import_what_it_may_not_need(module):
+    """flytekit imports every plugin at its start, and the SDK alone would add half a second to each `pyflyte`."""
+    code = f"import sys, flytekitplugins.openai; print({module!r} in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
 

@@ -16,7 +16,7 @@ from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai import BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
 from flytekitplugins.openai.batch.steps import CollectResultsTask, UploadShardsTask
-from flytekitplugins.openai.emulator import CallFault
+from flytekitplugins.openai.emulator import CallFault, RequestFault
 from tests.builders import ENDPOINT, make_client, make_jsonl, make_requests, serialize, upload
 
 CONFIG = OpenAIFileConfig(secret=Secret(group="team", key="key"))
@@ -158,3 +158,35 @@ def test_upload_whose_pod_is_killed_is_made_good_by_the_next(start, container, o
         given = outputs_in(container(task, requests, attempt=1), UPLOADED)
         assert (len(given["input_file_ids"]), given["requests"]) == (3, 100_001)
         assert sorted(file.id for file in client.files.list()) == sorted(given["input_file_ids"])
+
+
+def collect(container, emulator, tmp_path, **arguments):
+    """Run a collect step over a batch of three requests; returns where it leaves its outputs."""
+    index = tmp_path / "index.jsonl"
+    index.write_text('{"custom_ids": ["r-0", "r-1", "r-2"], "runs": [[0, 3]]}\n')
+    result = run_batches(emulator, [upload(emulator, make_requests(3))])
+    task = CollectResultsTask("collect", CONFIG, **arguments)
+    return container(task, {"indexes": [JSONLFile(str(index))], "results": [result]})
+
+
+def test_report_is_the_deck_of_the_step(container, openai_emulator, tmp_path):
+    """Flyte's console shows what is beside the outputs under this name, and whoever has the result has it, too."""
+    outputs = collect(container, openai_emulator, tmp_path, title="capitals")
+    deck = (outputs / "deck.html").read_text()
+    assert "capitals: 3 of 3 requests succeeded" in deck
+    report = outputs_in(outputs, {"result": BatchResult})["result"].report
+    assert Path(report.download()).read_text() == deck
+
+
+def test_step_that_fails_leaves_its_report(container, openai_emulator, tmp_path):
+    """What went wrong is what people want to look at."""
+    openai_emulator.order(RequestFault(custom_id="r-1", status=400, code="invalid_value", message="no"))
+    outputs = collect(container, openai_emulator, tmp_path, min_success_ratio=1.0)
+    assert error_in(outputs).code == "OpenAI:TooFewSucceeded"
+    assert "The step failed." in (outputs / "deck.html").read_text()
+
+
+def test_step_without_a_deck_has_none(container, openai_emulator, tmp_path):
+    """Some would rather not have their ids and messages in the console."""
+    outputs = collect(container, openai_emulator, tmp_path, enable_deck=False)
+    assert not (outputs / "deck.html").exists()

@@ -274,7 +274,7 @@ def test_download_acts_for_the_account_of_the_task(team):
 def test_download_leaves_out_an_empty_file(team):
     """Azure makes one when nothing failed."""
     team.order(CallFault(path="*/file-empty/content", body=""), CallFault(path="*/file-empty", status=404))
-    assert download({"id": "batch_1", "error_file_id": "file-empty"}) == BatchResult()
+    assert download({"id": "batch_1", "error_file_id": "file-empty"}).error_file is None
 
 
 @pytest.mark.parametrize("body", ["null", "[]", "{", '"text"', '{"bytes": "700"}', '{"bytes": true}', '{"bytes": 0}'])
@@ -308,7 +308,23 @@ def test_download_leaves_out_a_file_that_is_not_there(team, absent):
 
 def test_download_reads_a_result_without_the_ids(team):
     """A compatible server may leave them out."""
-    assert download({"id": "batch_1"}) == BatchResult()
+    result = download({"id": "batch_1"})
+    assert (result.output_file, result.error_file) == (None, None)
+
+
+def test_download_leaves_a_report(team, capsys):
+    """A local run says where it is."""
+    result = download(run_batch(team))
+    assert "3 of 3 requests succeeded" in Path(result.report).read_text()
+    assert f"the report is at {Path(result.report).as_uri()}\n" in capsys.readouterr().err
+
+
+def test_download_does_without_a_deck_if_told_so():
+    """flytekit has an older word for it, too."""
+    with pytest.warns(FutureWarning, match="disable_deck was deprecated"):
+        assert not make_task(DownloadJSONFilesTask, disable_deck=True).enable_deck
+    assert not make_task(DownloadJSONFilesTask, enable_deck=False).enable_deck
+    assert make_task(DownloadJSONFilesTask).enable_deck
 
 
 @pytest.mark.parametrize("hide_length", [False, True])

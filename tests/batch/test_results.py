@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from flytekitplugins.openai.batch.index import IndexWriter, read_index
 from flytekitplugins.openai.batch.result_lines import (
     Failure,
-    Usage,
     failure_in,
     is_worth_running_again,
     missing_line,
@@ -30,6 +29,7 @@ from flytekitplugins.openai.batch.results import (
     merge,
     tally_files,
 )
+from flytekitplugins.openai.batch.usage import Usage
 
 CHAT_USAGE = {
     "prompt_tokens": 10,
@@ -135,9 +135,8 @@ def test_line_of_nobody_is_none(line):
 def test_usage_is_counted_for_every_endpoint(usage, as_text):
     """Each has names of its own, and some servers write the body as text."""
     body = {"usage": usage}
-    total = Usage()
-    total.add_line(read_line(make_answer(body=json.dumps(body) if as_text else body)))
-    assert total == Usage(input=10, cached=4, output=5, reasoning=2)
+    line = read_line(make_answer(body=json.dumps(body) if as_text else body))
+    assert line.usage == Usage(input_tokens=10, cached_tokens=4, output_tokens=5, reasoning_tokens=2)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +235,7 @@ def test_request_that_came_back_twice_is_taken_once(tmp_path):
     lines = [make_refusal("a"), make_answer("a", usage=usage), make_answer("a", usage=usage)]
     shards = make_round(tmp_path, [(0, ["a"])], [lines])
     assert fates(shards.rows()) == [("a", Fate.SUCCEEDED)]
-    assert shards.usage.input == 1
+    assert shards.consumption.usage.input_tokens == 1
 
 
 def test_request_that_did_not_come_back_is_missing(tmp_path):
@@ -435,4 +434,4 @@ def test_files_are_tallied_whatever_was_asked_for(tmp_path):
     (tmp_path / "output").write_bytes(make_answer("a", usage=CHAT_USAGE) + b"junk\n")
     (tmp_path / "errors").write_bytes(make_lost("b"))
     tally = tally_files([tmp_path / "output", tmp_path / "errors", tmp_path / "absent"])
-    assert (tally.succeeded, tally.failed, tally.usage.input) == (1, 1, 10)
+    assert (tally.succeeded, tally.failed, tally.consumption.usage.input_tokens) == (1, 1, 10)

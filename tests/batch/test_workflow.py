@@ -58,6 +58,14 @@ def test_workflow_gives_one_batch_result():
     assert (name, variable.type.simple) == ("batch_output", SimpleType.STRUCT)
 
 
+def test_last_step_alone_has_a_deck():
+    """Flyte looks for the page of a task that says it has one."""
+    _, templates = compile_workflow(retries=2, max_resubmissions=1, delete_files=True)
+    with_deck = [name for name, template in templates.items() if template.metadata.generates_deck]
+    assert with_deck == ["openai-download-files-gpt-41"]
+    assert templates["openai-download-files-gpt-41"].custom["title"] == "gpt-4.1"
+
+
 def test_memory_of_the_file_steps_is_their_request_and_limit():
     """Upload and download may need different amounts."""
     workflow, _ = compile_workflow(file_upload_mem="1Gi", file_download_mem="2Gi")

@@ -87,7 +87,7 @@ def collect(
 def outcomes(
     rounds: Sequence[Ran], client: openai.OpenAI, *, account: Account, directory: Path, tally: Tally | None = None
 ) -> Iterator[Iterator[Row]]:
-    """What became of each request, in the order of the input; the usage is added to the tally at the end.
+    """What became of each request, in the order of the input; what is not in the rows is added to the tally at the end.
 
     Raises:
         InconsistentError: The results are not those of the requests.
@@ -106,9 +106,12 @@ def outcomes(
         except InconsistentResultsError as error:
             raise InconsistentError(f"The results are not those of the requests: {error}.") from None
         finally:
-            for each in running:
+            for number, each in enumerate(running):
                 if tally is not None:
-                    tally.usage.add(each.usage)
+                    tally.consumption.merge(each.consumption)
+                    # Whatever a later round ran had been run in all rounds before it.
+                    tally.run_again += each.requests if number == 1 else 0
+                    tally.recovered += each.recovered
                 if each.unreadable:
                     logger.warning(f"{each.unreadable:,} lines of the result files could not be read.")
 

@@ -42,6 +42,7 @@ class FileTask(PythonCustomizedContainerTask[FileConfig]):
     _TASK_TYPE: str
     _EXECUTOR: type[ShimTaskExecutor[Any]]
     _INTERFACE: Interface
+    _HAS_DECK = False
 
     def __init__(
         self,
@@ -55,6 +56,8 @@ class FileTask(PythonCustomizedContainerTask[FileConfig]):
         if not kwargs.get("limits"):
             # A request above the user's own limit would be a pod that cannot start.
             kwargs.setdefault("requests", Resources(mem=FILE_TASK_MEMORY))
+        if self._HAS_DECK and "disable_deck" not in kwargs:
+            kwargs.setdefault("enable_deck", True)
         kwargs["secret_requests"] = [task_config.secret, *(kwargs.get("secret_requests") or [])]
         self._options = options or {}
         super().__init__(

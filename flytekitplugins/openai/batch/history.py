@@ -8,7 +8,7 @@ from typing import Any
 
 from .snapshot import BatchSnapshot
 
-__all__ = ["figures", "timeline"]
+__all__ = ["figures", "moment", "timeline"]
 
 _USAGE = {
     "input": ("input_tokens",),
@@ -45,9 +45,9 @@ def timeline(batches: Sequence[BatchSnapshot]) -> list[str]:
 
 def _timeline(batch: BatchSnapshot) -> list[str]:
     reached = sorted((at, name.removesuffix("_at").replace("_", " ")) for name, at in batch.times.items())
-    lines = [f"{_moment(at)} {state}" for at, state in reached if state != "expires"]
+    lines = [f"{moment(at)} {state}" for at, state in reached if state != "expires"]
     if (expires := batch.times.get("expires_at")) is not None and batch.ended_at is None:
-        lines.append(f"{_moment(expires)} expires, unless it is over by then")
+        lines.append(f"{moment(expires)} expires, unless it is over by then")
     return lines + [f"error: {error}" for error in batch.errors]
 
 
@@ -69,7 +69,8 @@ def _within(usage: Mapping[str, Any], path: tuple[str, ...]) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """A time in Unix seconds as people write it; what cannot be one, as it is."""
     try:
         return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, OSError, ValueError):

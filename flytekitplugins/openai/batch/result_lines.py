@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Failure", "ResultLine", "Usage", "failure_in", "is_worth_running_again", "missing_line", "read_line"]
+from .usage import Consumption, Usage
+
+__all__ = ["Failure", "ResultLine", "failure_in", "is_worth_running_again", "missing_line", "read_line"]
 
 # Codes of requests that never got an HTTP answer, and statuses, of what may go well the next time.
 # https://platform.openai.com/docs/guides/batch#batch-expiration, https://platform.openai.com/docs/guides/error-codes
@@ -18,35 +20,6 @@ INTERNAL = "internal_error"
 CODES_WORTH_IT = frozenset({"batch_expired", "batch_cancelled", "request_timeout", MISSING, INTERNAL})
 STATUSES_WORTH_IT = frozenset({408, 409, 429})
 NO_CODE = "unknown"
-
-
-@dataclass
-class Usage:
-    """Tokens; `cached` are among the input, `reasoning` among the output."""
-
-    input: int = 0
-    cached: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-    def add(self, more: Usage) -> None:
-        """Count some more in."""
-        self.input += more.input
-        self.cached += more.cached
-        self.output += more.output
-        self.reasoning += more.reasoning
-
-    def add_line(self, line: ResultLine) -> None:
-        """Count in what an answer took; nothing where the server does not tell."""
-        found = line.response and line.response.body and line.response.body.usage
-        if not found:
-            return
-        self.input += found.input_tokens or found.prompt_tokens
-        self.output += found.output_tokens or found.completion_tokens
-        if read := found.input_tokens_details or found.prompt_tokens_details:
-            self.cached += read.cached_tokens
-        if written := found.output_tokens_details or found.completion_tokens_details:
-            self.reasoning += written.reasoning_tokens
 
 
 @dataclass(frozen=True)
@@ -80,6 +53,7 @@ class _Usage(msgspec.Struct, gc=False):
 
 
 class _Body(msgspec.Struct, gc=False):
+    model: str = ""
     usage: _Usage | None = None
 
 
@@ -100,6 +74,31 @@ class ResultLine(msgspec.Struct, gc=False):
         """Whether there is an answer. The error of a request that was refused is null: its status tells."""
         response = self.response
         return response is not None and 200 <= response.status_code < 300 and not self.error
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the answer took; `None` where the server does not tell."""
+        alone = Consumption()
+        self.count_in(alone)
+        return alone.usage if alone.by_model else None
+
+    def count_in(self, consumption: Consumption) -> None:
+        """Count what the answer took, if the server tells."""
+        response = self.response
+        body = response.body if response is not None else None
+        found = body.usage if body is not None else None
+        if body is None or found is None:
+            return
+        # Added to field by field: an object for each line would take longer than reading it.
+        usage = consumption.of(body.model)
+        usage.input_tokens += found.input_tokens or found.prompt_tokens
+        written = found.output_tokens or found.completion_tokens
+        usage.output_tokens += written
+        consumption.spread.add(written)
+        if input_details := found.input_tokens_details or found.prompt_tokens_details:
+            usage.cached_tokens += input_details.cached_tokens
+        if output_details := found.output_tokens_details or found.completion_tokens_details:
+            usage.reasoning_tokens += output_details.reasoning_tokens
 
 
 _decode = msgspec.json.Decoder(ResultLine).decode
@@ -146,10 +145,12 @@ def _read_carefully(line: bytes) -> ResultLine | None:
         return None
     response = _mapping(found.get("response"))
     status = _whole_number(response.get("status_code"))
-    usage = _mapping(_body(response).get("usage"))
+    body = _body(response)
+    model, usage = body.get("model"), _mapping(body.get("usage"))
+    read = _Body(model if isinstance(model, str) else "", _usage(usage) if usage else None)
     return ResultLine(
         custom_id,
-        _Response(status, _Body(_usage(usage))) if status is not None else None,
+        _Response(status, read) if status is not None else None,
         dict(_mapping(found.get("error"))) or ({"message": str(found["error"])} if found.get("error") else None),
     )
 

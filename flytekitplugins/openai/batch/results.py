@@ -9,8 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .result_lines import INTERNAL, MISSING, Usage, failure_in, missing_line, read_line
+from .result_lines import INTERNAL, MISSING, failure_in, missing_line, read_line
 from .snapshot import errors_of
+from .usage import Consumption
 
 __all__ = [
     "BUFFER_BYTES",
@@ -30,6 +31,10 @@ __all__ = [
 BUFFER_BYTES = 1 << 18
 # How many ids are told of when they do not add up.
 SHOWN = 5
+# OpenAI has some dozens of codes, all short. What another server takes for one must fit into an output of Flyte's, too.
+MOST_KINDS = 200
+OTHER_KINDS = "other"
+LONGEST_CODE, LONGEST_EXAMPLE, LONGEST_MESSAGE = 100, 200, 1_000
 # Where a line stands, in one number, because 50,000 tuples take ten megabytes: its offset, its size (31 bits), which of
 # the two files (1 bit), and whether it succeeded (1 bit).
 _OFFSET = 33
@@ -110,7 +115,7 @@ class ShardResults:
     """
 
     def __init__(self, paths: Sequence[Path], batch: Mapping[str, Any], room: Room | None = None) -> None:
-        self.usage = Usage()
+        self.consumption = Consumption()
         self.unreadable = 0
         self._paths = paths
         self._room = room or Room(0)
@@ -156,7 +161,7 @@ class ShardResults:
         self._room.left, self._kept = self._room.left + self._kept, 0
 
     def _scan(self, number: int, path: Path) -> None:
-        kept, usage = self._found, self.usage
+        kept, consumption = self._found, self.consumption
         # All the room is for the output; the error file is small most often.
         offset, room = 0, self._kept if number == 0 else 0
         _end_last_line(path)
@@ -175,7 +180,7 @@ class ShardResults:
                     if known is not place and succeeded and not _succeeded(known):
                         kept[custom_id] = known = place
                     if known is place and succeeded:
-                        usage.add_line(found)
+                        found.count_in(consumption)
                 elif line.strip():
                     self.unreadable += 1
                 offset += len(line)
@@ -199,12 +204,18 @@ class Round:
     Attributes:
         index: The shards' numbers and the `custom_id`s in them, in the order of the input.
         open_shard: Gets what came back for a shard.
+        consumption: The tokens that its answers took.
+        unreadable: How many lines of its files nobody could read.
+        requests: How many were run.
+        recovered: How many of those, not being run for the first time, succeeded.
     """
 
     index: Iterable[tuple[int, list[str]]]
     open_shard: Callable[[int], ShardResults]
-    usage: Usage = field(default_factory=Usage)
+    consumption: Consumption = field(default_factory=Consumption)
     unreadable: int = 0
+    requests: int = 0
+    recovered: int = 0
     _opened: dict[int, ShardResults] = field(default_factory=dict)
 
     def rows(self) -> Iterator[Row]:
@@ -227,8 +238,9 @@ class Round:
             shard = self._opened.get(number)
             if shard is None:
                 shard = self._opened[number] = self.open_shard(number)
-                self.usage.add(shard.usage)
+                self.consumption.merge(shard.consumption)
                 self.unreadable += shard.unreadable
+            self.requests += len(custom_ids)
             yield shard.rows(custom_ids)
         _refuse([custom_id for shard in self._opened.values() for custom_id in shard.strangers], "came back unasked")
 
@@ -242,30 +254,33 @@ def merge(rounds: Sequence[Round]) -> Iterator[Row]:
     Raises:
         InconsistentResultsError: What came back is not what was asked for.
     """
-    first, *others = [each.rows() for each in rounds]
-    return _best(first, others) if others else first
+    first, *others = rounds
+    return _best(first.rows(), others) if others else first.rows()
 
 
-def _best(first: Iterator[Row], others: Sequence[Iterator[Row]]) -> Iterator[Row]:
-    again = [next(rows, None) for rows in others]
+def _best(first: Iterator[Row], others: Sequence[Round]) -> Iterator[Row]:
+    coming = [each.rows() for each in others]
+    again = [next(rows, None) for rows in coming]
     for row in first:
         best, (custom_id, fate, _) = row, row
         for number, other in enumerate(again):
             if other is not None and other[0] == custom_id:
                 if other[1] >= fate:
                     best, fate = other, other[1]
-                again[number] = next(others[number], None)
+                others[number].recovered += other[1] == Fate.SUCCEEDED
+                again[number] = next(coming[number], None)
         yield best
     _refuse([other[0] for other in again if other is not None], "were run again without having been run")
 
 
 @dataclass
 class Kind:
-    """The requests that failed with one code: how many, and the first of them."""
+    """The requests that failed with one code: how many, and the first of them, cut to what a page can hold."""
 
     count: int
     example: str
     message: str
+    status: int | None = None
 
 
 @dataclass
@@ -275,18 +290,25 @@ class Tally:
     Attributes:
         succeeded: How many were answered.
         kinds: The others by their error's code.
-        usage: The tokens that the answers took.
+        consumption: The tokens that the answers took.
+        run_again: How many requests were run more than once.
+        recovered: How many of these succeeded in the end.
     """
 
     succeeded: int = 0
-    usage: Usage = field(default_factory=Usage)
+    consumption: Consumption = field(default_factory=Consumption)
     kinds: dict[str, Kind] = field(default_factory=dict)
+    run_again: int = 0
+    recovered: int = 0
 
     def add_failure(self, custom_id: str, line: bytes) -> None:
         """Count a request that did not succeed."""
         failure = failure_in(line)
-        kind = self.kinds.setdefault(failure.code, Kind(0, custom_id, failure.message))
-        kind.count += 1
+        code = failure.code[:LONGEST_CODE]
+        if code not in self.kinds and len(self.kinds) >= MOST_KINDS:
+            code = OTHER_KINDS
+        first = Kind(0, custom_id[:LONGEST_EXAMPLE], failure.message[:LONGEST_MESSAGE], failure.status)
+        self.kinds.setdefault(code, first).count += 1
 
     @property
     def failed(self) -> int:
@@ -324,7 +346,7 @@ class Tally:
 def tally_files(paths: Iterable[Path]) -> Tally:
     """Count what is in the result files of a batch, whatever was asked for; a file need not be there."""
     tally = Tally()
-    for path in paths:
+    for path in map(Path, paths):
         if not path.exists():
             continue
         with path.open("rb", BUFFER_BYTES) as lines:
@@ -334,7 +356,7 @@ def tally_files(paths: Iterable[Path]) -> Tally:
                     continue
                 if found.succeeded:
                     tally.succeeded += 1
-                    tally.usage.add_line(found)
+                    found.count_in(tally.consumption)
                 else:
                     tally.add_failure(found.custom_id, line)
     return tally

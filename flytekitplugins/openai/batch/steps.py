@@ -20,6 +20,7 @@ from flytekitplugins.openai.exceptions import TooFewSucceededError
 
 from .collecting import Ran, collect, outcomes
 from .container import FileTask, account_of, chunks_of, name_of, size_of, working_directory
+from .deck import publish_report
 from .files import delete_file
 from .progress import StepProgress
 from .request_lines import whole_lines
@@ -87,7 +88,7 @@ class CollectResultsExecutor(ShimTaskExecutor["CollectResultsTask"]):
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Put the results together."""
         directory = working_directory()
-        output, errors = directory / "output_file.jsonl", directory / "error_file.jsonl"
+        output, errors, report = (directory / name for name in ("output_file.jsonl", "error_file.jsonl", "report.html"))
         rounds, account = _rounds(kwargs), account_of(tt)
         with sync_client(account) as client, StepProgress(tt.id.name, total=_requests_in(rounds)) as progress:
             tally = collect(
@@ -100,9 +101,11 @@ class CollectResultsExecutor(ShimTaskExecutor["CollectResultsTask"]):
                 progress=progress,
             )
         complaint = tally.complaint(tt.custom["min_success_ratio"])
+        batches = [ran.result.get("batches") or [] for ran in rounds]
+        publish_report(tt, batches, tally, page=report, complaint=complaint)
         if complaint:
             raise TooFewSucceededError(complaint)
-        return BatchResult.of(tally, output=output, errors=errors)
+        return BatchResult.of(tally, output=output, errors=errors, report=report)
 
 
 class DeleteFilesExecutor(ShimTaskExecutor["DeleteFilesTask"]):
@@ -200,6 +203,7 @@ class CollectResultsTask(DownloadJSONFilesTask):
         task_config: Whose account to use.
         container_image: As for `UploadJSONLFileTask`.
         min_success_ratio: The part of the requests that must have succeeded, from 0 to 1.
+        title: What the report is about; the task's name by default.
         **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
     """
 
@@ -213,9 +217,10 @@ class CollectResultsTask(DownloadJSONFilesTask):
         container_image: str | ImageSpec | None = None,
         *,
         min_success_ratio: float = 0.0,
+        title: str = "",
         **kwargs: Any,
     ) -> None:
-        options = {"min_success_ratio": min_success_ratio}
+        options = {"min_success_ratio": min_success_ratio, "title": title}
         super().__init__(name, task_config, container_image, options=options, **kwargs)
 
 

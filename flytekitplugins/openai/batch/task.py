@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: flytekit and mashumaro read the types of BatchResult.
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional  # noqa: UP035 (as in the published interface)
 
@@ -15,14 +15,15 @@ from flytekit.core.interface import Interface
 from flytekit.core.shim_task import ShimTaskExecutor
 from flytekit.extend.backend.base_connector import AsyncConnectorExecutorMixin, Resource
 from flytekit.models.task import TaskTemplate
-from flytekit.types.file import JSONLFile
+from flytekit.types.file import HTMLPage, JSONLFile
 from mashumaro.mixins.json import DataClassJSONMixin
 
 from flytekitplugins.openai._client import sync_client
 from flytekitplugins.openai._flyte import said_plainly
 
 from .connector import BatchEndpointConnector
-from .container import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
+from .container import FileTask, account_of, chunks_of, name_of, secret_argument
+from .deck import publish_report
 from .files import download_file
 from .local import cancel, watch
 from .progress import StepProgress
@@ -57,6 +58,7 @@ class BatchResult(DataClassJSONMixin):
         cached_tokens: Those of them that came from a cache.
         output_tokens: Tokens that were written.
         reasoning_tokens: Those of them that nobody sees.
+        report: A page about all this, which is also the deck of the step.
     """
 
     output_file: Optional[JSONLFile] = None  # noqa: UP045 (flytekit reads it)
@@ -69,9 +71,10 @@ class BatchResult(DataClassJSONMixin):
     cached_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    report: Optional[HTMLPage] = None  # noqa: UP045
 
     @classmethod
-    def of(cls, tally: Tally, *, output: Path, errors: Path) -> "BatchResult":
+    def of(cls, tally: Tally, *, output: Path, errors: Path, report: Path) -> "BatchResult":
         """The result with these counts and files; a file that is empty, or not there, is left out."""
         return cls(
             output_file=_unless_empty(output),
@@ -80,10 +83,8 @@ class BatchResult(DataClassJSONMixin):
             succeeded=tally.succeeded,
             failed=tally.failed,
             errors={code: kind.count for code, kind in tally.kinds.items()},
-            input_tokens=tally.usage.input,
-            cached_tokens=tally.usage.cached,
-            output_tokens=tally.usage.output,
-            reasoning_tokens=tally.usage.reasoning,
+            report=HTMLPage(str(report)),
+            **asdict(tally.consumption.usage),
         )
 
 
@@ -207,14 +208,17 @@ class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
         """Download the output and the error file, as far as the batch has them."""
         account = account_of(tt)
         batch = kwargs["batch_endpoint_result"]
-        directory = working_directory()
-        output, errors = directory / "output_file.jsonl", directory / "error_file.jsonl"
+        # In these words, because the published package's tests put a Path of theirs into this module.
+        directory = Path(flytekit.current_context().working_directory)
+        output, errors = (Path(directory, name).with_suffix(".jsonl") for name in ("output_file", "error_file"))
+        report = Path(directory, "report").with_suffix(".html")
         with sync_client(account) as client:
-            for path in (output, errors):
-                file_id = batch.get(f"{path.stem}_id")
-                if file_id:
-                    download_file(client, file_id, path, account=account)
-        return BatchResult.of(tally_files([output, errors]), output=output, errors=errors)
+            for name, path in (("output_file_id", output), ("error_file_id", errors)):
+                if batch.get(name):
+                    download_file(client, batch[name], path, account=account)
+        tally = tally_files([output, errors])
+        publish_report(tt, [[batch]], tally, page=report)
+        return BatchResult.of(tally, output=output, errors=errors, report=report)
 
 
 class UploadJSONLFileTask(FileTask):
@@ -236,13 +240,14 @@ class UploadJSONLFileTask(FileTask):
 class DownloadJSONFilesTask(FileTask):
     """Downloads what a batch wrote: `batch_endpoint_result: Dict -> result: BatchResult`.
 
-    It takes the arguments of `UploadJSONLFileTask`.
+    It takes the arguments of `UploadJSONLFileTask`, and has a deck unless it is told `enable_deck=False`.
     """
 
     _TASK_TYPE = "openai-batch-download-files"
+    _HAS_DECK = True
     _EXECUTOR: type[ShimTaskExecutor[Any]] = DownloadJSONFilesExecutor
     _INTERFACE = Interface(inputs=kwtypes(batch_endpoint_result=Dict), outputs=kwtypes(result=BatchResult))  # noqa: UP006
 
 
 def _unless_empty(path: Path) -> Optional[JSONLFile]:  # noqa: UP045 (as above)
-    return JSONLFile(str(path)) if path.exists() and path.stat().st_size else None
+    return JSONLFile(str(path)) if Path(path).exists() and Path(path).stat().st_size else None

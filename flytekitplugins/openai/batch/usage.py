@@ -1,0 +1,93 @@
+"""Tokens: how many a model read and wrote, and how what it wrote is spread over its answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Consumption", "Spread", "Usage"]
+
+# Beyond, as many binary digits are kept as this has: a few thousand different numbers, however long the answers are.
+EXACT = 1_023
+
+
+@dataclass
+class Usage:
+    """Numbers of tokens. Those that were cached are among the input, those of the reasoning among the output."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def add(self, more: Usage) -> None:
+        """Count some more in."""
+        self.input_tokens += more.input_tokens
+        self.cached_tokens += more.cached_tokens
+        self.output_tokens += more.output_tokens
+        self.reasoning_tokens += more.reasoning_tokens
+
+
+@dataclass
+class Spread:
+    """How many answers took how many output tokens; exact up to 1,023 tokens, and to one in 512 above."""
+
+    counts: dict[int, int] = field(default_factory=dict)
+
+    def add(self, tokens: int, answers: int = 1) -> None:
+        """Count answers in."""
+        if tokens > EXACT:
+            lost = tokens.bit_length() - EXACT.bit_length()
+            tokens = tokens >> lost << lost
+        counts = self.counts
+        counts[tokens] = counts.get(tokens, 0) + answers
+
+    def merge(self, more: Spread) -> None:
+        """Count some more in."""
+        for tokens, answers in more.counts.items():
+            self.add(tokens, answers)
+
+    @property
+    def total(self) -> int:
+        """How many answers have been counted."""
+        return sum(self.counts.values())
+
+    def quantile(self, share: float) -> int:
+        """The number of tokens that this share of the answers, from 0 to 1, did not exceed."""
+        left = share * self.total
+        for tokens, count in sorted(self.counts.items()):
+            left -= count
+            if left <= 0:
+                return tokens
+        return max(self.counts, default=0)
+
+
+@dataclass
+class Consumption:
+    """What answers took: the tokens of each model, and how the output tokens are spread over the answers.
+
+    An answer whose server does not tell its tokens is not in it.
+    """
+
+    by_model: dict[str, Usage] = field(default_factory=dict)
+    spread: Spread = field(default_factory=Spread)
+
+    def of(self, model: str) -> Usage:
+        """Of one model, to be added to; it is called "" where the server does not tell."""
+        usage = self.by_model.get(model)
+        if usage is None:
+            usage = self.by_model[model] = Usage()
+        return usage
+
+    def merge(self, more: Consumption) -> None:
+        """Count some more in."""
+        for model, usage in more.by_model.items():
+            self.of(model).add(usage)
+        self.spread.merge(more.spread)
+
+    @property
+    def usage(self) -> Usage:
+        """Of all models together."""
+        total = Usage()
+        for usage in self.by_model.values():
+            total.add(usage)
+        return total

@@ -1,0 +1,49 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flytekitplugins.openai.batch.usage import EXACT, Consumption, Spread, Usage
+
+
+def make_spread(*tokens):
+    spread = Spread()
+    for number in tokens:
+        spread.add(number)
+    return spread
+
+
+@given(st.lists(st.integers(0, 10**7), min_size=1))
+def test_spread_is_exact_to_one_in_512(tokens):
+    """What is drawn of a million answers is what they took, as far as one can see."""
+    kept = sorted(number for number, answers in make_spread(*tokens).counts.items() for _ in range(answers))
+    assert len(kept) == len(tokens)
+    for found, true in zip(kept, sorted(tokens), strict=True):
+        assert found == true if true <= EXACT else true * 511 / 512 <= found <= true
+
+
+def test_spread_stays_small_however_long_the_answers_are():
+    """A collect step's memory does not grow with its input."""
+    assert len(make_spread(*range(0, 2_000_000, 7)).counts) < 10_000
+
+
+@given(st.lists(st.integers(0, EXACT), min_size=1), st.floats(0, 1))
+def test_quantile_is_not_exceeded_by_its_share(tokens, share):
+    """So many of the answers are not longer, and it is the length of one of them."""
+    quantile = make_spread(*tokens).quantile(share)
+    assert quantile in tokens
+    assert sum(number <= quantile for number in tokens) >= share * len(tokens) - 1e-9
+
+
+def test_quantile_of_nothing_is_zero():
+    """A page without answers has one, too."""
+    assert Spread().quantile(0.5) == 0
+
+
+def test_consumption_is_merged_by_model():
+    """Every shard has one of its own, and the task the sum."""
+    total = Consumption()
+    for model, tokens in (("a", 3), ("b", 5), ("a", 4)):
+        shard = Consumption({model: Usage(input_tokens=1, output_tokens=tokens)}, make_spread(tokens))
+        total.merge(shard)
+    assert total.by_model == {"a": Usage(2, 0, 7), "b": Usage(1, 0, 5)}
+    assert total.usage == Usage(3, 0, 12)
+    assert total.spread.counts == {3: 1, 4: 1, 5: 1}

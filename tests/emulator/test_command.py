@@ -142,3 +142,48 @@ def test_emulator_without_its_extra_says_what_to_install():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "The emulator needs uvicorn: pip install 'flytekitplugins-openai[emulator]'" in " ".join(run.stderr.split())
+
+
+def run_with_emulator(*command):
+    return subprocess.run([*COMMAND, "--", *command], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_command_runs_another_with_an_emulator_in_openais_place():
+    """What it prints and exits with is the other's."""
+    code = "import sys, openai; print(openai.OpenAI().batches.list().data); sys.exit(3)"
+    run = run_with_emulator(sys.executable, "-c", code)
+    assert (run.returncode, run.stdout, run.stderr) == (3, "[]\n", "")
+
+
+def test_command_that_is_killed_is_told_as_a_shell_would():
+    """By 128 and the number of the signal."""
+    run = run_with_emulator(sys.executable, "-c", "import os; os.kill(os.getpid(), 15)")
+    assert run.returncode == 128 + signal.SIGTERM
+
+
+def test_command_that_is_not_there_is_told():
+    """In one line, and the emulator ends."""
+    run = run_with_emulator("no-such-command")
+    assert (run.returncode, run.stderr) == (127, "cannot run 'no-such-command': No such file or directory\n")
+
+
+@pytest.mark.parametrize(("number", "ended"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_command_that_is_interrupted_may_still_talk_to_the_emulator(number, ended):
+    """A workflow that is interrupted cancels its batches."""
+    code = """
+import openai, signal, sys, time
+def end(number, frame):
+    print({2: "interrupted", 15: "terminated"}[number], openai.OpenAI().batches.list().data, flush=True)
+    sys.exit(0)
+for number in (2, 15):
+    signal.signal(number, end)
+print("ready", flush=True)
+time.sleep(60)
+"""
+    command = [*COMMAND, "--", sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout.readline() == "ready\n"
+    # As a terminal does for Ctrl-C, and as a supervisor does.
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.terminate()
+    assert process.communicate(timeout=20)[0] == f"{ended} []\n"
+    assert process.returncode == 0

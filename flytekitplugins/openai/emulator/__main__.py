@@ -1,11 +1,14 @@
-"""`python -m flytekitplugins.openai.emulator`: an OpenAI of one's own, until Ctrl-C."""
+"""`python -m flytekitplugins.openai.emulator`: an OpenAI of one's own, until Ctrl-C or while a command runs."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import math
+import os
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -15,46 +18,66 @@ from .server import Emulator
 
 __all__ = ["main"]
 
+DEFAULT_PORT = 8089
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until interrupted; returns the exit status."""
+    """Serve until interrupted, or as long as a command runs; returns the exit status."""
     options = _parser().parse_args(arguments)
+    port = options.port if options.port is not None else 0 if options.command else DEFAULT_PORT
     emulator = Emulator(
         responder=options.responder,
         host=options.host,
-        port=options.port,
+        port=port,
         control=options.control,
         strict=False,
-        on_call=_print_call,
+        on_call=None if options.command else _print_call,
         **{name: getattr(options, name) for name in ("validating", "requests_per_second", "finalizing", "cancelling")},
         enqueued_tokens=options.enqueued_tokens,
     )
     try:
         emulator.start()
     except OSError as error:
-        print(
-            f"cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port", file=sys.stderr
-        )
+        print(f"cannot listen on {options.host}:{port}: {error.strerror}; choose another --port", file=sys.stderr)
         return 1
+    try:
+        return _run(options.command, emulator) if options.command else _serve(emulator)
+    finally:
+        emulator.stop()
+
+
+def _serve(emulator: Emulator) -> int:
     # Either way to end it leaves no files behind. SIGINT too must be said, because flytekit has taken it for itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    try:
-        print("The emulator listens. Any OpenAI client comes here with:\n")
-        for name, value in emulator.environment.items():
-            print(f"    export {name}={value}")
-        print("\nCtrl-C ends it; nothing is kept.", flush=True)
+    print("The emulator listens. Any OpenAI client comes here with:\n")
+    for name, value in emulator.environment.items():
+        print(f"    export {name}={value}")
+    print("\nCtrl-C ends it; nothing is kept.", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
         emulator.wait()
-    except KeyboardInterrupt:
-        emulator.stop()
     return 0
+
+
+def _run(command: list[str], emulator: Emulator) -> int:
+    try:
+        process = subprocess.Popen(command, env={**os.environ, **emulator.environment})
+    except OSError as error:
+        print(f"cannot run {command[0]!r}: {error.strerror}", file=sys.stderr)
+        return 127
+    # Ctrl-C in a terminal reaches the command, too, which may have batches to cancel here before it ends.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    status = process.wait()
+    return status if status >= 0 else 128 - status
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m flytekitplugins.openai.emulator", description=__doc__)
     add: Any = parser.add_argument
+    add("command", nargs="*", help="run this with the emulator in OpenAI's place, and end with it; after --")
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=int, default=8089, help="port to listen on; 0 takes a free one (%(default)s)")
+    add("--port", type=int, help=f"port to listen on; 0 takes a free one ({DEFAULT_PORT}, with a command a free one)")
     add("--validating", type=float, default=1.0, metavar="SECONDS", help="how long a batch validates (%(default)s)")
     add("--requests-per-second", type=float, default=math.inf, metavar="N", help="how fast a batch runs (%(default)s)")
     add("--finalizing", type=float, default=1.0, metavar="SECONDS", help="how long a batch finalizes (%(default)s)")

@@ -48,6 +48,7 @@ PURE = [
     "requests",
     "result_lines",
     "results",
+    "rows",
     "shards",
     "snapshot",
     "submission",

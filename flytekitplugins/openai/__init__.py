@@ -1,9 +1,13 @@
 """OpenAI's Batch API as Flyte tasks and workflows.
 
-`create_batch` is all that most workflows need. Importing this package registers the connector.
+`create_batch` makes the workflow, the functions that end in `_request` write its input, and `read_results` reads what
+came of it. Importing this package registers the connectors.
 """
 
+from .batch.building import chat_completion_request, embedding_request, response_request
 from .batch.connector import BatchEndpointConnector
+from .batch.reading import read_results
+from .batch.rows import ResultRow
 from .batch.task import BatchEndpointTask, BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
 from .batch.workflow import create_batch
 
@@ -13,6 +17,11 @@ __all__ = [
     "BatchResult",
     "DownloadJSONFilesTask",
     "OpenAIFileConfig",
+    "ResultRow",
     "UploadJSONLFileTask",
+    "chat_completion_request",
     "create_batch",
+    "embedding_request",
+    "read_results",
+    "response_request",
 ]

@@ -11,7 +11,18 @@ import msgspec
 
 from .usage import Consumption, Usage
 
-__all__ = ["Failure", "ResultLine", "failure_in", "is_worth_running_again", "missing_line", "read_line"]
+__all__ = [
+    "Failure",
+    "ResultLine",
+    "body_of",
+    "failure_in",
+    "failure_of",
+    "is_worth_running_again",
+    "missing_line",
+    "object_in",
+    "read_line",
+    "read_object",
+]
 
 # Codes of requests that never got an HTTP answer, and statuses, of what may go well the next time.
 # https://platform.openai.com/docs/guides/batch#batch-expiration, https://platform.openai.com/docs/guides/error-codes
@@ -32,7 +43,7 @@ class Failure:
 
 
 # What is looked at of a line; the rest is passed over without being built. Chat completions count a prompt and a
-# completion, responses an input and an output. Lines of other shapes are read by `_read_carefully`.
+# completion, responses an input and an output. Lines of other shapes are read by `read_object`.
 class _InputDetails(msgspec.Struct, gc=False):
     cached_tokens: int = 0
 
@@ -109,14 +120,18 @@ def read_line(line: bytes) -> ResultLine | None:
     try:
         return _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _read_carefully(line)
+        return read_object(object_in(line))
 
 
 def failure_in(line: bytes) -> Failure:
     """What went wrong, by a line that did not succeed: OpenAI's word for it, or the model endpoint's."""
-    found = _object(line)
+    return failure_of(object_in(line))
+
+
+def failure_of(found: Mapping[str, Any]) -> Failure:
+    """The same, by the object that the line holds."""
     response = _mapping(found.get("response"))
-    body = _body(response)
+    body = body_of(found)
     said = _mapping(found.get("error")) or _mapping(body.get("error"))
     status = _whole_number(response.get("status_code"))
     code = said.get("code") or said.get("type") or (str(status) if status else NO_CODE)
@@ -137,15 +152,16 @@ def missing_line(custom_id: str, code: str, message: str) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
-def _read_carefully(line: bytes) -> ResultLine | None:
-    """A line as compatible servers write it: a body as text within the JSON, numbers as text, other kinds of usage."""
-    found = _object(line)
+def read_object(found: Mapping[str, Any]) -> ResultLine | None:
+    """What a line says, by the object that it holds, also as compatible servers write it.
+
+    These have a body as a text within the JSON, numbers as text, or other kinds of usage.
+    """
     custom_id = found.get("custom_id")
     if not isinstance(custom_id, str):
         return None
-    response = _mapping(found.get("response"))
-    status = _whole_number(response.get("status_code"))
-    body = _body(response)
+    status = _whole_number(_mapping(found.get("response")).get("status_code"))
+    body = body_of(found)
     model, usage = body.get("model"), _mapping(body.get("usage"))
     read = _Body(model if isinstance(model, str) else "", _usage(usage) if usage else None)
     return ResultLine(
@@ -155,6 +171,21 @@ def _read_carefully(line: bytes) -> ResultLine | None:
     )
 
 
+def object_in(line: bytes) -> Mapping[str, Any]:
+    """The object that a line holds; an empty one if it holds none."""
+    try:
+        return _mapping(json.loads(line.decode()))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def body_of(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body of the answer in a line's object; an empty one if there was no answer."""
+    body = _mapping(found.get("response")).get("body")
+    # Some servers write the body as a text that holds JSON.
+    return object_in(body.encode(errors="replace")) if isinstance(body, str) else _mapping(body)
+
+
 def _usage(usage: Mapping[str, Any]) -> _Usage:
     details = {name: _numbers(value) for name, value in usage.items() if isinstance(value, Mapping)}
     return msgspec.convert({**_numbers(usage), **details}, _Usage)
@@ -162,19 +193,6 @@ def _usage(usage: Mapping[str, Any]) -> _Usage:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: count for name, value in values.items() if (count := _whole_number(value)) is not None}
-
-
-def _object(line: bytes) -> Mapping[str, Any]:
-    try:
-        return _mapping(json.loads(line.decode()))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _body(response: Mapping[str, Any]) -> Mapping[str, Any]:
-    body = response.get("body")
-    # Some servers write the body as a text that holds JSON.
-    return _object(body.encode(errors="replace")) if isinstance(body, str) else _mapping(body)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

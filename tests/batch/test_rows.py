@@ -1,0 +1,131 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flytekitplugins.openai.batch.rows import INVALID_OUTPUT, ResultRow, row_of
+from flytekitplugins.openai.batch.usage import Usage
+
+
+def make_line(body=None, *, status=200, error=None, custom_id="r-1"):
+    response = None if body is None else {"status_code": status, "request_id": "req", "body": body}
+    return json.dumps({"id": "batch_req_1", "custom_id": custom_id, "response": response, "error": error}).encode()
+
+
+def make_chat(content="hi", *, finish_reason="stop", **message):
+    return {"choices": [{"message": {"content": content, **message}, "finish_reason": finish_reason}]}
+
+
+def make_response(*parts, **fields):
+    return {"output": [{"type": "reasoning"}, {"type": "message", "content": list(parts)}], **fields}
+
+
+TEXT = {"type": "output_text", "text": "hi"}
+
+
+def refuse(text):
+    raise ValueError("the answer does not fit: team: Field required")
+
+
+def test_answer_is_ok():
+    """With all that the endpoint wrote, and its tokens."""
+    body = {**make_chat(), "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    row = row_of(make_line(body))
+    assert row == ResultRow("r-1", ok=True, status_code=200, body=body, usage=Usage(3, 0, 2))
+
+
+def test_refused_request_has_its_code_and_status():
+    """The refusal is the body."""
+    body = {"error": {"code": "context_length_exceeded", "message": "too long"}}
+    row = row_of(make_line(body, status=400))
+    assert (row.ok, row.status_code, row.error_code, row.error_message) == (
+        False,
+        400,
+        "context_length_exceeded",
+        "too long",
+    )
+    assert row.body == body
+
+
+def test_request_that_was_not_run_has_a_code_alone():
+    """There is no answer, so no status and no body."""
+    row = row_of(make_line(error={"code": "batch_expired", "message": "too late"}))
+    assert row == ResultRow("r-1", ok=False, error_code="batch_expired", error_message="too late")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (make_chat(), "hi"),
+        ({"choices": [{"text": "hi"}]}, "hi"),
+        (make_response(TEXT), "hi"),
+        (make_response(TEXT, TEXT), "hihi"),
+        (make_chat(None), None),
+        ({"data": [{"embedding": [0.5]}]}, None),
+        ({"choices": []}, None),
+        ({"choices": "text", "output": [1, {"content": 5}]}, None),
+        (json.dumps(make_chat()), "hi"),
+    ],
+)
+def test_text_is_what_the_model_wrote(body, text):
+    """Each endpoint has its own form, and some servers write the body as text."""
+    assert row_of(make_line(body)).text == text
+
+
+def test_output_is_what_the_text_was_understood_as():
+    """The validation is the caller's."""
+    row = row_of(make_line(make_chat("[1, 2]")), json.loads)
+    assert (row.ok, row.output) == (True, [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (make_chat("{}"), "the answer does not fit: team: Field required"),
+        (
+            make_chat("{", finish_reason="length"),
+            "the answer was cut off (length); the answer does not fit: team: Field required",
+        ),
+        (make_chat(None, refusal="I can't."), "the model refused (I can't.); the answer has no text"),
+        (
+            make_response({"type": "refusal", "refusal": "no"}, status="completed"),
+            "the model refused (no); the answer has no text",
+        ),
+        (
+            make_response(TEXT, incomplete_details={"reason": "max_output_tokens"}),
+            "the answer was cut off (max_output_tokens); the answer does not fit: team: Field required",
+        ),
+        ({"data": []}, "the answer has no text"),
+    ],
+)
+def test_answer_that_does_not_fit_is_not_ok(body, message):
+    """It says what is wrong, and why that may be; what was paid for is still there."""
+    row = row_of(make_line(body), refuse)
+    assert (row.ok, row.error_code, row.error_message) == (False, INVALID_OUTPUT, message)
+    assert (row.status_code, row.body, row.output) == (200, body, None)
+
+
+def test_failed_request_is_not_validated():
+    """Its error is its own."""
+    assert row_of(make_line(error={"code": "missing"}), refuse).error_code == "missing"
+
+
+@pytest.mark.parametrize("line", [b"junk", b"{}", b"[]", b'{"custom_id": 5}', b"\xff"])
+def test_line_of_nobody_is_a_row_that_is_not_ok(line):
+    """One line that cannot be read does not cost the others."""
+    row = row_of(line)
+    assert (row.custom_id, row.ok, row.error_code) == ("", False, "unreadable_line")
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(
+    st.sampled_from(["choices", "message", "content", "output", "type", "text", "usage", "refusal", "error"]), x
+))  # fmt: skip
+
+
+@given(JSON)
+def test_no_body_can_make_the_reading_fail(body):
+    """Compatible servers write what they like."""
+    row = row_of(make_line(body if body is not None else {}), json.loads)
+    assert row.custom_id == "r-1"
+    assert row.flat()["custom_id"] == "r-1"

@@ -14,7 +14,7 @@ from flytekit import LaunchPlan, Secret, current_context, dynamic, task, workflo
 from flytekit.core.array_node import array_node
 from flytekit.types.file import JSONLFile
 
-from flytekitplugins.openai import BatchResult, create_batch
+from flytekitplugins.openai import BatchResult, chat_completion_request, create_batch
 
 review = create_batch(
     name="product-review",
@@ -41,12 +41,7 @@ def write_inputs(products: int, products_an_input: int) -> list[JSONLFile]:
 def request_for(product: int) -> dict:
     """One chat completion for one product."""
     question = f"Is the description of product {product} complete? Answer yes or no."
-    return {
-        "custom_id": f"product-{product}",
-        "method": "POST",
-        "url": "/v1/chat/completions",
-        "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": question}]},
-    }
+    return chat_completion_request(f"product-{product}", model="gpt-4o-mini", messages=question)
 
 
 @dynamic

@@ -2,29 +2,31 @@
 
     pyflyte run examples/ticket_triage.py triage_tickets
 
-The model is asked for a line of JSON with a team and an urgency. What it answers is joined with the tickets by
-`custom_id`, because a batch keeps no order.
+The model must answer with a team and an urgency. What it answers is joined with the tickets by `custom_id`.
 """
 
 import csv
-import json
-from collections import Counter
 from pathlib import Path
-from typing import Iterator  # noqa: UP035 (flytekit knows the JSON iterator by this one)
+from typing import Iterator, Literal  # noqa: UP035 (flytekit knows the JSON iterator by this one)
 
 from flytekit import Secret, task, workflow
 from flytekit.types.file import CSVFile, FlyteFile
 from flytekit.types.iterator import JSON
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from flytekitplugins.openai import BatchResult, create_batch
+from flytekitplugins.openai import BatchResult, chat_completion_request, create_batch, read_results
 
 TICKETS = str(Path(__file__).parent / "data" / "support_tickets.csv")
-INSTRUCTIONS = (
-    "You sort the support mail of a furniture shop. Answer with one JSON object: "
-    '"team" is one of delivery, billing, returns, quality, account, sales; "urgency" is low, normal or high.'
-)
+
+
+class Triage(BaseModel):
+    """Where a ticket goes, and how soon."""
+
+    team: Literal["delivery", "billing", "returns", "quality", "account", "sales"]
+    urgency: Literal["low", "normal", "high"]
+
 
 triage = create_batch(name="ticket-triage", secret=Secret(group="openai", key="api_key"))
 
@@ -39,52 +41,37 @@ def read_tickets(tickets: FlyteFile) -> Iterator[dict[str, str]]:
 def write_requests(tickets: CSVFile) -> Iterator[JSON]:
     """One chat completion for each ticket."""
     for ticket in read_tickets(tickets):
-        yield {
-            "custom_id": ticket["ticket_id"],
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {
-                "model": "gpt-4o-mini",
-                "messages": [
-                    {"role": "system", "content": INSTRUCTIONS},
-                    {"role": "user", "content": f"{ticket['subject']}\n\n{ticket['text']}"},
-                ],
-            },
-        }
+        yield chat_completion_request(
+            ticket["ticket_id"],
+            model="gpt-4o-mini",
+            messages=[
+                {"role": "system", "content": "You sort the support mail of a furniture shop."},
+                {"role": "user", "content": f"{ticket['subject']}\n\n{ticket['text']}"},
+            ],
+            response_format=Triage,
+        )
 
 
 @task
 def summarise(tickets: CSVFile, results: BatchResult) -> None:
     """Print what came of the tickets."""
-    succeeded, failed = read_lines(results.output_file), read_lines(results.error_file)
-    bodies = {line["custom_id"]: line["response"]["body"] for line in succeeded}
     console = Console()
-
+    counts = (results.requests, results.succeeded, results.failed, results.input_tokens, results.output_tokens)
     overview = Table("requests", "succeeded", "failed", "tokens in", "tokens out", title="The batch")
-    usage = Counter()
-    for body in bodies.values():
-        usage.update(read=body["usage"]["prompt_tokens"], written=body["usage"]["completion_tokens"])
-    counts = (len(succeeded) + len(failed), len(succeeded), len(failed), usage["read"], usage["written"])
     overview.add_row(*(f"{count:,}" for count in counts))
     console.print(overview)
 
-    answers = Table("ticket", "question", "answer", title="The first three answers", show_lines=True)
-    answered = [ticket for ticket in read_tickets(tickets) if ticket["ticket_id"] in bodies]
+    answers = {row.custom_id: row.output for row in read_results(results, Triage) if row.ok}
+    answered = [ticket for ticket in read_tickets(tickets) if ticket["ticket_id"] in answers]
+    table = Table("ticket", "text", "team", "urgency", title="The first three answers", show_lines=True)
     for ticket in answered[:3]:
-        answer = bodies[ticket["ticket_id"]]["choices"][0]["message"]["content"]
-        answers.add_row(ticket["ticket_id"], ticket["text"], answer)
-    console.print(answers)
+        answer = answers[ticket["ticket_id"]]
+        table.add_row(ticket["ticket_id"], ticket["text"], answer.team, answer.urgency)
+    console.print(table)
 
-    for name, file in (("Answers", results.output_file), ("Failures", results.error_file)):
+    files = {"Answers": results.output_file, "Failures": results.error_file, "Report": results.report}
+    for name, file in files.items():
         console.print(f"{name}: {file.path if file else 'none'}", soft_wrap=True, highlight=False)
-
-
-def read_lines(file: FlyteFile | None) -> list[dict]:
-    """The lines of a result file, which need not be there."""
-    if file is None:
-        return []
-    with Path(file.download()).open("rb") as lines:
-        return [json.loads(line) for line in lines]
 
 
 @workflow

@@ -1,6 +1,8 @@
+import ast
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +11,14 @@ from flytekit import FlyteContextManager
 from flytekit.core.context_manager import ExecutionState
 from flytekit.types.file import JSONLFile
 
+from flytekitplugins.openai.emulator import Emulator, RequestFault
 from tests.builders import make_client, make_settings
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_demo_triages_every_ticket():
-    """`make demo` shows the counts, three answers, and where the files are."""
+    """`make demo` shows the counts, three answers, and where the files and the report are."""
     run = subprocess.run(
         [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
@@ -23,24 +26,84 @@ def test_demo_triages_every_ticket():
     assert "300 of 300 requests done, 2 failed" in run.stderr
     assert [number in run.stdout for number in (" 300 ", " 298 ", " 2 ")] == [True] * 3
     assert [ticket in run.stdout for ticket in ("T-20411", "T-20412", "T-20413")] == [True] * 3
-    answers = next(line.removeprefix("Answers: ") for line in run.stdout.splitlines() if line.startswith("Answers: "))
-    lines = [json.loads(line) for line in Path(answers).read_bytes().splitlines()]
+    told = dict(line.split(": ", 1) for line in run.stdout.splitlines() if ": /" in line)
+    lines = [json.loads(line) for line in Path(told["Answers"]).read_bytes().splitlines()]
     assert len({line["custom_id"] for line in lines}) == 298
+    assert "298 of 300 requests succeeded" in Path(told["Report"]).read_text()
+    assert f"the report is at file://{told['Report']}\n" in run.stderr
 
 
-def run_example(name, workflow, emulator):
-    """What `pyflyte run` prints, with an emulator in OpenAI's place."""
-    run = subprocess.run(
+def start_example(name, workflow, emulator):
+    """`pyflyte run`, with an emulator in OpenAI's place, run to its end."""
+    return subprocess.run(
         [Path(sys.executable).with_name("pyflyte"), "run", f"examples/{name}.py", workflow],
         cwd=ROOT,
-        env={**os.environ, **emulator.environment},
+        env={**os.environ, **emulator.environment, "COLUMNS": "1000"},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def run_example(name, workflow, emulator):
+    """What a run that succeeds prints."""
+    run = start_example(name, workflow, emulator)
     assert run.returncode == 0, run.stderr
     return run.stdout
+
+
+def test_every_example_is_run():
+    """By a test below."""
+    tested = set(re.findall(r'_example\(\s*"(\w+)"', Path(__file__).read_text()))
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == tested | {"demo", "ticket_triage"}
+
+
+def test_quick_start_finds_the_capitals(openai_emulator):
+    """The first workflow that a newcomer runs."""
+    printed = run_example("quick_start", "find_capitals", openai_emulator)
+    assert [f"What is the capital of {country}?" in printed for country in ("Kenya", "Peru", "Laos")] == [True] * 3
+
+
+def test_structured_extraction_sets_aside_what_does_not_fit():
+    """The others are objects."""
+    invoice = {"sender": "Holm & Sons", "date": "2026-11-03", "amount": 840, "currency": "EUR", "is_reminder": False}
+
+    def answer(request):
+        return json.dumps(invoice) if "Holm" in request.prompt else "I cannot read this."
+
+    with Emulator(responder=answer) as emulator:
+        printed = run_example("structured_extraction", "extract_invoices", emulator)
+    assert "letter-1: Holm & Sons: 840.00 EUR, 2026-11-03" in printed
+    assert printed.count("to be read by a person: the answer does not fit: Invalid JSON") == 2
+
+
+def test_embeddings_are_compared(openai_emulator):
+    """Each article has a neighbour, which is another."""
+    neighbours = ast.literal_eval(run_example("embeddings", "find_neighbours", openai_emulator).splitlines()[-1])
+    assert len(neighbours) == 4
+    assert all(name != other and other in neighbours for name, other in neighbours.items())
+
+
+def test_error_budget_runs_again_what_may_pass(openai_emulator):
+    """And puts up with one failure that does not."""
+    openai_emulator.order(
+        RequestFault(status=429, code="rate_limit_exceeded", times=5),
+        RequestFault(custom_id="review-30", status=400, code="content_filter"),
+    )
+    printed = run_example("error_budget", "label_reviews", openai_emulator)
+    assert "39 of 40 reviews labelled; not labelled: review-30 (content_filter)" in printed
+    with make_client(openai_emulator) as client:
+        assert sorted(batch.request_counts.total for batch in client.batches.list()) == [5, 40]
+
+
+def test_error_budget_that_is_spent_fails_the_workflow(openai_emulator):
+    """With the reason, and the report."""
+    openai_emulator.order(RequestFault(status=400, code="content_filter", times=3))
+    run = start_example("error_budget", "label_reviews", openai_emulator)
+    assert run.returncode == 1
+    assert "37 of 40 requests succeeded, and min_success_ratio asks for 0.95 of them." in run.stdout
+    assert "the report is at file://" in run.stderr
 
 
 def test_launch_plan_of_a_batch_is_mapped_over_many_inputs(openai_emulator):

@@ -28,34 +28,35 @@ DEFINED_IN = {
     "batch.workflow": ["create_batch"],
 }
 PURE = [
-    "encoding",
-    "history",
-    "index",
-    "key",
-    "ledger",
-    "legacy",
-    "lifecycle",
-    "memory",
-    "patience",
-    "planning",
-    "problems",
-    "report.advice",
-    "report.histogram",
-    "report.page",
-    "report.prices",
-    "report.timeline",
-    "request_lines",
-    "requests",
-    "result_lines",
-    "results",
-    "rows",
-    "shards",
-    "snapshot",
-    "submission",
-    "uniqueness",
-    "usage",
+    "_arguments",
+    "batch.encoding",
+    "batch.history",
+    "batch.index",
+    "batch.key",
+    "batch.ledger",
+    "batch.legacy",
+    "batch.lifecycle",
+    "batch.memory",
+    "batch.patience",
+    "batch.planning",
+    "batch.problems",
+    "batch.report.advice",
+    "batch.report.histogram",
+    "batch.report.page",
+    "batch.report.prices",
+    "batch.report.timeline",
+    "batch.request_lines",
+    "batch.requests",
+    "batch.result_lines",
+    "batch.results",
+    "batch.rows",
+    "batch.shards",
+    "batch.snapshot",
+    "batch.submission",
+    "batch.uniqueness",
+    "batch.usage",
 ]
-BATCH = "flytekitplugins.openai.batch"
+HOME = "flytekitplugins.openai"
 MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "flytekitplugins.openai.")]
 
 
@@ -79,7 +80,7 @@ def test_public_names_are_listed_sorted_and_there(module):
 @pytest.mark.parametrize("name", PURE)
 def test_pure_module_knows_neither_flyte_nor_openai(name):
     """Decisions are read and tested without knowing either system, and without a network."""
-    module = importlib.import_module(f"{BATCH}.{name}")
+    module = importlib.import_module(f"{HOME}.{name}")
     tree = ast.parse(Path(module.__file__).read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     for node in ast.walk(tree):
@@ -87,7 +88,7 @@ def test_pure_module_knows_neither_flyte_nor_openai(name):
             home = f"{module.__package__}." if node.level else ""
             imported.add(f"{home}{node.module}")
     ours = {name for name in imported if name.startswith("flytekitplugins")}
-    assert ours <= {f"{BATCH}.{name}" for name in PURE}
+    assert ours <= {f"{HOME}.{name}" for name in PURE}
     assert not {name.split(".")[0] for name in imported - ours} & {"flytekit", "flyteidl", "openai"}
 
 

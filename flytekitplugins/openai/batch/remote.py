@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from flytekit import lazy_module
 
+from flytekitplugins.openai._arguments import call_arguments
 from flytekitplugins.openai._client import Account, async_client, explained
 from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, UnavailableError
 
@@ -16,7 +17,6 @@ from . import lifecycle
 from .encoding import is_batch_id
 from .ledger import Ledger, Page, StaleListError
 from .snapshot import BatchSnapshot
-from .submission import creation_arguments
 
 if TYPE_CHECKING:
     import openai
@@ -75,7 +75,7 @@ class RemoteBatches:
         batches = self._client.batches
         try:
             with explained(self._account, doing):
-                answer = await batches.create(**creation_arguments(request, batches.create))
+                answer = await batches.create(**call_arguments(request, batches.create))
         except RefusedError as refusal:
             raise RefusedBatchError(str(refusal), answer=refusal.answer) from None
         batch_id = getattr(answer, "id", None)

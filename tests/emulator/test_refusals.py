@@ -52,7 +52,7 @@ def test_every_answer_has_a_request_id(emulator, client):
 # What the API does not have: another route, another method, one slash too many, no /v1.
 UNKNOWN = {
     ("GET", "/v1/models"): 404,
-    ("POST", "/v1/chat/completions"): 404,
+    ("POST", "/v1/audio/speech"): 404,
     ("PUT", "/v1/files"): 405,
     ("DELETE", "/v1/batches"): 405,
     ("GET", "/v1/batches/"): 404,

@@ -1,5 +1,7 @@
 """A local stand-in for OpenAI's Files and Batches API, for tests, demos and trying things out.
 
+Requests to models are answered one by one, too: chat completions, responses, embeddings, completions, moderations.
+
 It needs the extra `emulator`: `pip install 'flytekitplugins-openai[emulator]'`. Use `Emulator` in process,
 `python -m flytekitplugins.openai.emulator` by itself, or the pytest fixture of
 `flytekitplugins.openai.emulator.pytest_plugin`.

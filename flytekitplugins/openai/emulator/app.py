@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from starlette.routing import Route
 
 from .errors import ApiError, invalid_type, invalid_value
 from .service import OpenAIService
-from .settings import BATCH_ENDPOINTS
+from .settings import BATCH_ENDPOINTS, SINGLE_ENDPOINTS
 
 __all__ = ["build_app"]
 
@@ -41,6 +42,7 @@ def build_app(service: OpenAIService, extra_routes: list[Route]) -> Starlette:
         Route("/v1/batches", calls.list_batches, methods=["GET"]),
         Route("/v1/batches/{batch_id}", calls.retrieve_batch, methods=["GET"]),
         Route("/v1/batches/{batch_id}/cancel", calls.cancel_batch, methods=["POST"]),
+        *(Route(endpoint, calls.answer, methods=["POST"]) for endpoint in SINGLE_ENDPOINTS),
         *extra_routes,
     ]
     handlers = {ApiError: _refused, HTTPException: _misunderstood, Exception: _broken}
@@ -105,12 +107,7 @@ class _Calls:
 
     async def create_batch(self, request: Request) -> Response:
         project = self._project(request)
-        try:
-            given = await request.json()
-        except ValueError:
-            given = None
-        if not isinstance(given, dict):
-            raise ApiError(400, "We could not parse the JSON body of your request.")
+        given = await _json_object(request)
         _known(given, "input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
         if not isinstance(_required(given, "input_file_id"), str):
             raise invalid_type("input_file_id", given["input_file_id"], "a string")
@@ -139,6 +136,14 @@ class _Calls:
 
     def cancel_batch(self, request: Request) -> Response:
         return JSONResponse(self._service.cancel_batch(request.path_params["batch_id"], project=self._project(request)))
+
+    async def answer(self, request: Request) -> Response:
+        """Any request to a model, by itself."""
+        self._project(request)
+        body = await _json_object(request)
+        reply = await run_in_threadpool(self._service.answer, request.url.path, body)
+        # Not JSONResponse, which cannot say half a surrogate pair.
+        return Response(json.dumps(reply.body), reply.status_code, media_type="application/json")
 
     def _project(self, request: Request) -> str:
         """Who is calling. Another project's files and batches do not exist for it."""
@@ -180,6 +185,16 @@ def _broken(_request: Request, error: Exception) -> Response:
 
 
 # Parameters. The names of the codes are those of OpenAI's own refusals.
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    try:
+        given = await request.json()
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise ApiError(400, "We could not parse the JSON body of your request.")
+    return given
 
 
 def _missing(name: str) -> ApiError:

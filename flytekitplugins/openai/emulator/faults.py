@@ -77,7 +77,7 @@ class BatchFault:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestFault:
-    """The next requests that match fail when their batch runs them.
+    """The next lines of batches that match fail when their batch runs them; a request by itself is a call.
 
     With a `status`, as a request that the model's endpoint refused; with a `code` alone, as one that never got an
     HTTP answer (`request_timeout`); with neither, it leaves no line in any file.

@@ -31,7 +31,7 @@ _TIDY_TIMEOUT = 0.1
 
 
 class Emulator:
-    """A stand-in for OpenAI's Files and Batches API. Use it as a context manager.
+    """A stand-in for OpenAI's Files and Batches API, and for its models. Use it as a context manager.
 
     Any client that is told `base_url` (the SDKs read it from `OPENAI_BASE_URL`) talks to it in place of OpenAI. It is
     strict: a route that the API does not have is answered 404, and leaving the context then raises.
@@ -44,7 +44,7 @@ class Emulator:
         []
 
     Args:
-        responder: What the models answer; by default they tell the prompt back.
+        responder: What the models answer, in batches and by themselves; by default they tell the prompt back.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         control: Serve the control routes, so that another process can order faults and move the clock.

@@ -1,4 +1,4 @@
-"""The emulated OpenAI itself: what each call of the Files and Batches API does, free of HTTP."""
+"""The emulated OpenAI itself: what each call of the API does, free of HTTP."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .files import FileStore, StoredFile
 from .lifecycle import Lifecycle
 from .limits import RateLimits
 from .paging import page_of
-from .responder import Responder, echo
+from .responder import Reply, Request, Responder, echo, reply_to
 from .settings import COMPLETION_WINDOW, Settings
-from .validation import check_upload
+from .validation import check_request, check_upload
 
 __all__ = ["OpenAIService"]
 
@@ -213,6 +213,17 @@ class OpenAIService:
             answer = batch.to_dict(now)
             self._settle()
             return answer
+
+    # Single requests to a model.
+
+    def answer(self, endpoint: str, body: dict[str, Any]) -> Reply:
+        """Answer a request at once, as a line of a batch would be; several of them at the same time.
+
+        Raises:
+            ApiError: 400 or 404 for what `check_request` refuses.
+        """
+        check_request(body, endpoint=endpoint, settings=self.settings)
+        return reply_to(Request(self._new_id("call_"), endpoint, body), self._responder)
 
     # Small things.
 

@@ -6,24 +6,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["BATCH_ENDPOINTS", "COMPLETION_WINDOW", "FILE_RETENTION", "Settings"]
+__all__ = ["BATCH_ENDPOINTS", "COMPLETION_WINDOW", "FILE_RETENTION", "SINGLE_ENDPOINTS", "Settings"]
 
 # The only completion window there is: 24 hours, in seconds. Input and output files are kept for 30 days.
 # https://platform.openai.com/docs/guides/batch
 COMPLETION_WINDOW = 86_400
 FILE_RETENTION = 30 * 86_400
 
-# https://platform.openai.com/docs/api-reference/batch/create
-BATCH_ENDPOINTS = (
+# What a model is asked for, in a batch or by itself.
+SINGLE_ENDPOINTS = (
     "/v1/responses",
     "/v1/chat/completions",
     "/v1/embeddings",
     "/v1/completions",
     "/v1/moderations",
-    "/v1/images/generations",
-    "/v1/images/edits",
-    "/v1/videos",
 )
+# https://platform.openai.com/docs/api-reference/batch/create
+BATCH_ENDPOINTS = (*SINGLE_ENDPOINTS, "/v1/images/generations", "/v1/images/edits", "/v1/videos")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What OpenAI finds wrong with a batch's input file, before it runs a single request of it."""
+"""What OpenAI finds wrong with requests before it runs one: those in a batch's input file, and one by itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import ApiError, invalid_type
 from .responder import embedding_inputs, prompt_tokens
 from .settings import Settings
 
-__all__ = ["BatchError", "Inspection", "check_upload", "inspect"]
+__all__ = ["BatchError", "Inspection", "check_request", "check_upload", "inspect"]
 
 # What every request line must hold, and as which type.
 _PARAMETERS: dict[str, tuple[type, str]] = {
@@ -69,6 +69,22 @@ def check_upload(source: BinaryIO, filename: str, *, most_bytes: int) -> None:
     source.seek(0)
     if _parse(first) is None:
         raise ApiError(400, "Invalid file format. The first line is not a JSON object.", param="file")
+
+
+def check_request(body: dict[str, Any], *, endpoint: str, settings: Settings) -> None:
+    """Refuse a request that is sent by itself, for what a line of a batch is refused for.
+
+    Raises:
+        ApiError: 404 for a model that does not exist; 400 for anything else.
+    """
+    for code, message, param in _model_problems(body, endpoint, param="model"):
+        raise ApiError(400, message, code=code, param=param)
+    if body.get("stream"):
+        raise ApiError(400, "The emulator does not stream.", code="streaming_unsupported", param="stream")
+    model = body.get("model")
+    if model and settings.models is not None and model not in settings.models:
+        # https://platform.openai.com/docs/guides/error-codes
+        raise ApiError(404, f"The model {model!r} does not exist.", code="model_not_found")
 
 
 def inspect(lines: Iterable[bytes], *, endpoint: str, settings: Settings) -> Inspection:
@@ -147,18 +163,23 @@ def _known_problems(
 
 
 def _body_problems(body: dict[str, Any], endpoint: str, found: Inspection) -> Iterable[tuple[str, str, str | None]]:
+    yield from _model_problems(body, endpoint, param="body.model")
     model = body.get("model")
-    # Moderation has a default model; every other endpoint must be told one.
-    if model in (None, "") and endpoint != "/v1/moderations":
-        yield "missing_required_parameter", "Missing required parameter: 'body.model'.", "body.model"
-    if model is not None and not isinstance(model, str):
-        yield "invalid_type", str(invalid_type("body.model", model, "a string")), "body.model"
-    elif found.model is None:
+    if isinstance(model, str) and found.model is None:
         found.model = model
-    elif model is not None and model != found.model:
+    elif isinstance(model, str) and model != found.model:
         yield "mismatched_model", f"One batch takes one model: {found.model!r} first, {model!r} here.", "body.model"
     if body.get("stream"):
         yield "streaming_unsupported", "Streaming is not supported in a batch.", "body.stream"
     found.prompt_tokens += prompt_tokens(body)
     if endpoint == "/v1/embeddings":
         found.embedding_inputs += len(embedding_inputs(body))
+
+
+def _model_problems(body: dict[str, Any], endpoint: str, *, param: str) -> Iterable[tuple[str, str, str | None]]:
+    model = body.get("model")
+    # Moderation has a default model; every other endpoint must be told one.
+    if model in (None, "") and endpoint != "/v1/moderations":
+        yield "missing_required_parameter", f"Missing required parameter: '{param}'.", param
+    if model is not None and not isinstance(model, str):
+        yield "invalid_type", str(invalid_type(param, model, "a string")), param

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import error_body
+from .schemas import document_for
 
 __all__ = ["Reply", "Request", "Responder", "count_tokens", "echo", "embedding_inputs", "prompt_tokens", "reply_to"]
 
@@ -18,6 +19,8 @@ __all__ = ["Reply", "Request", "Responder", "count_tokens", "echo", "embedding_i
 # https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
 CHARACTERS_PER_TOKEN = 4
 EMBEDDING_SIZE = 8
+# How much of the prompt the strings of a JSON document tell back.
+WORDS, LONGEST_STRING = 5, 40
 # https://platform.openai.com/docs/api-reference/moderations/object
 MODERATION_CATEGORIES = (
     "harassment",
@@ -68,7 +71,14 @@ Responder = Callable[[Request], "str | Reply"]
 
 
 def echo(request: Request) -> str:
-    """The default responder: tells the request's own prompt back."""
+    """The default responder: tells the request's own prompt back; in a JSON document, where one is asked for."""
+    form = _form_of(request)
+    if form.get("type") == "json_schema":
+        text = " ".join(request.prompt[:LONGEST_STRING].split()[:WORDS]) or "text"
+        schema = form.get("json_schema", form).get("schema", {})
+        return json.dumps(document_for(schema, text=text), ensure_ascii=False)
+    if form.get("type") == "json_object":
+        return json.dumps({"heard": request.prompt}, ensure_ascii=False)
     return f"The emulator heard: {request.prompt}"
 
 
@@ -98,6 +108,17 @@ def reply_to(request: Request, responder: Responder) -> Reply:
         return said if isinstance(said, Reply) else Reply(_BODIES.get(request.url, _plain)(request, said))
     except Exception as error:  # noqa: BLE001 (whatever goes wrong in the user's code is this request's answer alone)
         return Reply(error_body(500, f"The responder failed: {error!r}", code=None), 500)
+
+
+def _form_of(request: Request) -> Mapping[str, Any]:
+    """The form that the answer is asked for in, if it is another than plain text.
+
+    https://platform.openai.com/docs/guides/structured-outputs
+    """
+    text = request.body.get("text")
+    chat = request.url == "/v1/chat/completions"
+    form = request.body.get("response_format") if chat else text.get("format") if isinstance(text, Mapping) else None
+    return form if isinstance(form, Mapping) else {}
 
 
 def _pieces(body: Mapping[str, Any]) -> list[str | int]:

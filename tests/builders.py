@@ -10,7 +10,7 @@ from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import Literal, LiteralMap, Primitive, Scalar
 from flytekit.tools.translator import get_serializable
 
-from flytekitplugins.openai import BatchEndpointTask
+from flytekitplugins.openai import BatchEndpointTask, ChatGPTTask
 from flytekitplugins.openai.batch.snapshot import BatchSnapshot
 
 ENDPOINT = "/v1/chat/completions"
@@ -52,13 +52,29 @@ def make_template(*, config=None, kind=BatchEndpointTask, **arguments):
     return type(template).from_flyte_idl(template.to_flyte_idl())
 
 
+def make_chat_template(*, config=None, **arguments):
+    """The same of a task that sends one message."""
+    chatgpt_config = {"model": "gpt-4o-mini", **(config or {})}
+    template = serialize(ChatGPTTask(name="chatgpt", chatgpt_config=chatgpt_config, **arguments))
+    return type(template).from_flyte_idl(template.to_flyte_idl())
+
+
 def serialize(task):
     return get_serializable(OrderedDict(), make_settings(), task).template
 
 
 def make_inputs(input_file_id):
-    primitive = Primitive(string_value=input_file_id)
-    return LiteralMap({"input_file_id": Literal(scalar=Scalar(primitive=primitive))})
+    return make_text_inputs(input_file_id=input_file_id)
+
+
+def make_message(message="What is it?"):
+    return make_text_inputs(message=message)
+
+
+def make_text_inputs(**texts):
+    """The inputs of a task that takes strings."""
+    scalars = {name: Scalar(primitive=Primitive(string_value=text)) for name, text in texts.items()}
+    return LiteralMap({name: Literal(scalar=scalar) for name, scalar in scalars.items()})
 
 
 def make_shard_inputs(file_ids, requests):

@@ -267,7 +267,7 @@ def test_every_status_error_of_the_sdk_is_explained(emulator):
     for kind in openai.APIStatusError.__subclasses__():
         status = getattr(kind, "status_code", 500)
         with pytest.raises((RefusedError, UnavailableError)):
-            raise _client._explanation(make_status_error(kind, status), ACCOUNT, "test")  # noqa: SLF001
+            raise _client._explanation(make_status_error(kind, status), ACCOUNT, "test", "tests")  # noqa: SLF001
 
 
 def make_status_error(kind, status):

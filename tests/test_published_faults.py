@@ -18,17 +18,20 @@ from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai import (
     BatchEndpointTask,
+    ChatGPTConnector,
     DownloadJSONFilesTask,
     OpenAIFileConfig,
     UploadJSONLFileTask,
     create_batch,
 )
 from flytekitplugins.openai.batch.connector import BatchEndpointMetadata
-from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
+from flytekitplugins.openai.emulator import BatchFault, CallFault, Emulator, RequestFault
 from tests.builders import (
+    make_chat_template,
     make_client,
     make_inputs,
     make_jsonl,
+    make_message,
     make_request,
     make_requests,
     make_template,
@@ -268,3 +271,40 @@ def test_bad_line_is_found_before_anything_is_submitted(openai_emulator, run_on_
         run_on_a_laptop(content)
     with make_client(openai_emulator) as client:
         assert (client.batches.list().data, client.files.list().data) == ([], [])
+
+
+@pytest.fixture
+def bodies(emulator, monkeypatch):
+    """What models are asked, as it arrives."""
+    arrived = []
+    with Emulator(responder=lambda request: arrived.append(request.body) or "fine") as keeping:
+        monkeypatch.setenv("OPENAI_BASE_URL", keeping.base_url)
+        yield arrived
+
+
+async def test_messages_share_a_client_and_a_connection(connector, emulator):
+    """There, each makes a client, as each poll does."""
+    for _ in range(5):
+        await ChatGPTConnector().do(make_chat_template(), make_message())
+    assert len({call.connection for call in emulator.calls}) == 1
+
+
+async def test_message_leaves_the_template_as_it_was(connector):
+    """There, it is written into the caller's template."""
+    template = make_chat_template()
+    before = copy.deepcopy(template.custom)
+    await ChatGPTConnector().do(template, make_message())
+    assert template.custom == before
+
+
+async def test_message_does_not_replace_those_of_the_config(connector, bodies):
+    """There, a system prompt is left out without a word."""
+    system = {"role": "system", "content": "Be brief."}
+    await ChatGPTConnector().do(make_chat_template(config={"messages": [system]}), make_message("hi"))
+    assert bodies[0]["messages"] == [system, {"role": "user", "content": "hi"}]
+
+
+async def test_whole_numbers_of_a_chat_arrive_as_integers(connector, bodies):
+    """There, `max_tokens: 20` is sent as 20.0."""
+    await ChatGPTConnector().do(make_chat_template(config={"max_tokens": 20}), make_message())
+    assert str(bodies[0]["max_tokens"]) == "20"

@@ -26,6 +26,8 @@ DEFINED_IN = {
         "UploadJSONLFileTask",
     ],
     "batch.workflow": ["create_batch"],
+    "chatgpt.connector": ["ChatGPTConnector"],
+    "chatgpt.task": ["ChatGPTTask"],
 }
 PURE = [
     "_arguments",
@@ -55,6 +57,7 @@ PURE = [
     "batch.submission",
     "batch.uniqueness",
     "batch.usage",
+    "chatgpt.conversation",
 ]
 HOME = "flytekitplugins.openai"
 MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "flytekitplugins.openai.")]

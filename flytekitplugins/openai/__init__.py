@@ -1,4 +1,4 @@
-"""OpenAI's Batch API as Flyte tasks and workflows.
+"""OpenAI's Batch API as Flyte tasks and workflows, and single questions to its models.
 
 `create_batch` makes the workflow, the functions that end in `_request` write its input, and `read_results` reads what
 came of it. Importing this package registers the connectors.
@@ -10,11 +10,15 @@ from .batch.reading import read_results
 from .batch.rows import ResultRow
 from .batch.task import BatchEndpointTask, BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
 from .batch.workflow import create_batch
+from .chatgpt.connector import ChatGPTConnector
+from .chatgpt.task import ChatGPTTask
 
 __all__ = [
     "BatchEndpointConnector",
     "BatchEndpointTask",
     "BatchResult",
+    "ChatGPTConnector",
+    "ChatGPTTask",
     "DownloadJSONFilesTask",
     "OpenAIFileConfig",
     "ResultRow",

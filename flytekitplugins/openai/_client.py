@@ -145,12 +145,13 @@ def platform_url(batch_id: str) -> str | None:
 
 
 @contextmanager
-def explained(account: Account, doing: str) -> Iterator[None]:
+def explained(account: Account, doing: str, *, permission: str = "Files and Batches") -> Iterator[None]:
     """Turn what the SDK raises into one sentence of ours.
 
     Args:
         account: Whose key was used: named in the sentence when it is the key that was refused.
         doing: What was being done, after "could not": `"cancel batch 'batch_1'"`.
+        permission: What a key must be allowed for to do it.
 
     Raises:
         UnavailableError: It may work the next time.
@@ -162,7 +163,7 @@ def explained(account: Account, doing: str) -> Iterator[None]:
         raise
     except openai.OpenAIError as error:
         # From None: a person who reads the sentence is not helped by a hundred lines of the SDK's inside.
-        raise _explanation(error, account, doing) from None
+        raise _explanation(error, account, doing, permission) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         # A JSON document that breaks off, which the SDK lets through as it is.
         raise UnavailableError(
@@ -170,9 +171,9 @@ def explained(account: Account, doing: str) -> Iterator[None]:
         ) from None
 
 
-def _explanation(error: openai.OpenAIError, account: Account, doing: str) -> OpenAIPluginError:
+def _explanation(error: openai.OpenAIError, account: Account, doing: str, permission: str) -> OpenAIPluginError:
     if isinstance(error, openai.APIStatusError):
-        return _refusal(error, account, doing)
+        return _refusal(error, account, doing, permission)
     if isinstance(error, openai.APITimeoutError):
         return UnavailableError(f"Could not {doing}: OpenAI did not answer in time.", reason="timeout")
     if isinstance(error, openai.APIConnectionError):
@@ -183,13 +184,13 @@ def _explanation(error: openai.OpenAIError, account: Account, doing: str) -> Ope
     )
 
 
-def _refusal(error: openai.APIStatusError, account: Account, doing: str) -> OpenAIPluginError:
+def _refusal(error: openai.APIStatusError, account: Account, doing: str, permission: str) -> OpenAIPluginError:
     answer = Answer(error.status_code, error.code, _retry_after(error))
     if error.status_code in (401, 403):
         # The server's own words are left out: they repeat part of the key.
         return RefusedError(
             f"Could not {doing}: OpenAI refused the key from {account.api_key.source}{_scope(account)} "
-            f"({_status(error)}); check that it is valid, and allowed for Files and Batches.",
+            f"({_status(error)}); check that it is valid, and allowed for {permission}.",
             answer=answer,
         )
     reason = f"{_status(error)}{_server_words(error, account)}"

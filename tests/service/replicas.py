@@ -13,12 +13,18 @@ from pathlib import Path
 
 import grpc
 from flyteidl.admin.agent_pb2 import (
+    CreateRequestHeader,
     CreateTaskRequest,
     DeleteTaskRequest,
+    ExecuteTaskSyncRequest,
     GetTaskMetricsRequest,
     GetTaskRequest,
 )
-from flyteidl.service.agent_pb2_grpc import AgentMetadataServiceStub, AsyncAgentServiceStub
+from flyteidl.service.agent_pb2_grpc import (
+    AgentMetadataServiceStub,
+    AsyncAgentServiceStub,
+    SyncAgentServiceStub,
+)
 
 TASK_TYPE = "openai-batch"
 # FlytePropeller's, in seconds.
@@ -64,6 +70,7 @@ class Replica:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         grpc.channel_ready_future(self._channel).result(START_TIMEOUT)
         self.tasks = AsyncAgentServiceStub(self._channel)
+        self.sync_tasks = SyncAgentServiceStub(self._channel)
         self.metadata = AgentMetadataServiceStub(self._channel)
         self._executions = itertools.count()
 
@@ -83,6 +90,14 @@ class Replica:
     def delete(self, resource_meta):
         request = DeleteTaskRequest(task_type=TASK_TYPE, resource_meta=resource_meta)
         self.tasks.DeleteTask(request, timeout=DEADLINE)
+
+    def do(self, template, inputs):
+        """Run a task that is over with its one call; Flyte sends first what it is, then its inputs."""
+        prefix = f"s3://bucket/execution-{next(self._executions)}/n0/data/0"
+        header = CreateRequestHeader(template=template.to_flyte_idl(), output_prefix=prefix)
+        requests = [ExecuteTaskSyncRequest(header=header), ExecuteTaskSyncRequest(inputs=inputs.to_flyte_idl())]
+        [response] = self.sync_tasks.ExecuteTaskSync(iter(requests), timeout=DEADLINE)
+        return response.header.resource
 
     def get_metrics(self, resource_meta):
         request = GetTaskMetricsRequest(task_type=TASK_TYPE, resource_meta=resource_meta)

@@ -1,0 +1,1 @@
+"""A single message to a model, and its answer, as a Flyte task."""

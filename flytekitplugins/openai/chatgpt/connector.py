@@ -1,0 +1,135 @@
+"""The connector for `chatgpt` tasks: one call of Flyte's, in which a model is asked and answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from flyteidl.core.execution_pb2 import TaskExecution
+from flytekit.extend.backend.base_connector import ConnectorRegistry, Resource, SyncConnectorBase
+from flytekit.models.literals import LiteralMap
+from flytekit.models.task import TaskTemplate
+
+from flytekitplugins.openai._arguments import call_arguments
+from flytekitplugins.openai._client import Account, async_client, explained
+from flytekitplugins.openai._credentials import find_api_key
+from flytekitplugins.openai._flyte import said_plainly
+from flytekitplugins.openai.exceptions import InvalidInputError, RefusedError, UnavailableError
+
+from .conversation import NoTextError, chat_request, check_config, check_timeout, seconds_to_pause, text_of
+
+__all__ = ["TIMEOUT_SECONDS", "ChatGPTConnector"]
+
+# Flyte cancels the call after 10 s, unless it is set otherwise; one that ends by itself before that can still say why.
+TIMEOUT_SECONDS = 9.0
+FLYTES_SETTING = "plugins.connector-service.defaultConnector.timeouts.ExecuteTaskSync"
+
+
+class ChatGPTConnector(SyncConnectorBase):
+    """Sends a message to a model, and answers with what it says."""
+
+    name = "ChatGPT Connector"
+
+    def __init__(self) -> None:
+        super().__init__(task_type_name="chatgpt")
+
+    async def do(  # type: ignore[override]  # flytekit's verbs are plain functions of other arguments
+        self, task_template: TaskTemplate, inputs: LiteralMap | None = None, **_kwargs: Any
+    ) -> Resource:
+        """The model's text as `o0`.
+
+        Raises:
+            InvalidInputError: The task was given no message, or its config cannot be sent.
+            MissingAPIKeyError: The service has no key.
+            RefusedError: OpenAI refuses the key or the request, or the model answers without a text.
+            UnavailableError: OpenAI was not reached, was not able to answer, or not in time.
+        """
+        # The time runs from here, because the first call also has the SDK to import.
+        started_at = asyncio.get_running_loop().time()
+        with said_plainly():
+            custom = task_template.custom or {}
+            config, seconds = _checked(custom)
+            request = chat_request(config, _message(inputs))
+            account = Account.of(
+                find_api_key(None, in_connector=True),
+                organization=custom.get("openai_organization"),
+                project=custom.get("openai_project"),
+            )
+            call = _Call(account, request, seconds=seconds, ends_at=started_at + seconds)
+            return Resource(phase=TaskExecution.SUCCEEDED, outputs={"o0": await call.until_answered()})
+
+
+class _Call:
+    """A request that is made again after what may pass, until its time is over. Times are those of the event loop."""
+
+    def __init__(self, account: Account, request: dict[str, Any], *, seconds: float, ends_at: float) -> None:
+        self._account = account
+        self._request = request
+        self._seconds = seconds
+        self._ends_at = ends_at
+        self._doing = f"ask model {request['model']!r}"
+
+    async def until_answered(self) -> str:
+        failures: list[UnavailableError] = []
+        while True:
+            try:
+                return await self._once()
+            except UnavailableError as error:
+                # What took too long has been paid for, perhaps, and would take as long again.
+                if error.reason == "timeout":
+                    raise self._too_late(after=failures) from None
+                failures.append(error)
+                retry_after = error.answer.retry_after if error.answer is not None else None
+                pause = seconds_to_pause(len(failures), retry_after=retry_after)
+                if pause >= self._left:
+                    raise
+            await asyncio.sleep(pause)
+
+    async def _once(self) -> str:
+        with explained(self._account, self._doing, permission="chat completions"):
+            create = async_client(self._account).chat.completions.create
+            arguments = {**call_arguments(self._request, create), "timeout": self._left}
+            try:
+                # The SDK's timeout is for each part of an answer, of which there may be many.
+                answer = await asyncio.wait_for(create(**arguments), self._left)
+            except asyncio.TimeoutError:
+                raise UnavailableError(f"Could not {self._doing} in time.", reason="timeout") from None
+        try:
+            return text_of(answer)
+        except NoTextError as error:
+            sentence = f"Model {self._request['model']!r} answered without a text: {error}."
+            raise RefusedError(sentence, reason="no_text") from None
+
+    @property
+    def _left(self) -> float:
+        return self._ends_at - asyncio.get_running_loop().time()
+
+    def _too_late(self, *, after: list[UnavailableError]) -> UnavailableError:
+        sentence = (
+            f"Could not {self._doing}: OpenAI did not answer within {self._seconds:g} seconds; if it needs longer, "
+            f"raise the task's timeout_seconds, and Flyte's {FLYTES_SETTING} above it."
+        )
+        before = f" The call before it had failed: {after[-1]}" if after else ""
+        return UnavailableError(f"{sentence}{before}", reason="timeout")
+
+
+def _checked(custom: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """A task's config and how many seconds it has, from its `custom`."""
+    config, seconds = custom.get("chatgpt_config") or {}, custom.get("timeout_seconds", TIMEOUT_SECONDS)
+    try:
+        check_config(config)
+        check_timeout(seconds)
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from None
+    return config, seconds
+
+
+def _message(inputs: LiteralMap | None) -> str:
+    literal = inputs.literals.get("message") if inputs is not None else None
+    message = literal.scalar.primitive.string_value if literal is not None else None
+    if message is None:
+        raise InvalidInputError("The ChatGPT task was given no message.")
+    return str(message)
+
+
+ConnectorRegistry.register(ChatGPTConnector())

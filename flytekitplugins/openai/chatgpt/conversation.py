@@ -1,0 +1,85 @@
+"""What is said to a model, what its answer says, and how long to wait before saying it again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flytekitplugins.openai._arguments import whole_numbers
+
+__all__ = ["NoTextError", "chat_request", "check_config", "check_timeout", "seconds_to_pause", "text_of"]
+
+# Where OpenAI does not say how long; the last is for all that come after.
+PAUSES_SECONDS = (0.5, 1.0, 2.0)
+
+
+class NoTextError(ValueError):
+    """An answer has no text; what it has in its place goes on after "the model answered without a text: "."""
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Find out whether a task's config can be sent.
+
+    Raises:
+        ValueError: It names no model, its messages are no list, or it asks for a stream.
+    """
+    if not config.get("model"):
+        raise ValueError("The chatgpt_config names no model; give it one, as in {'model': 'gpt-4o-mini'}.")
+    if not isinstance(config.get("messages") or [], list):
+        raise ValueError("The messages of the chatgpt_config are not a list.")  # noqa: TRY004 (as for any config)
+    if config.get("stream"):
+        raise ValueError("The chatgpt_config asks for a stream, but the task has one output: leave stream out.")
+
+
+def check_timeout(seconds: object) -> None:
+    """Find out whether a call can have this much time.
+
+    Raises:
+        ValueError: It is not a positive number.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ValueError(f"timeout_seconds must be a positive number of seconds, not {seconds!r}.")
+
+
+def chat_request(config: Mapping[str, Any], message: str) -> dict[str, Any]:
+    """The body of the request: the config, and the message after the config's own messages.
+
+    Args:
+        config: The task's, which is left as it is.
+        message: The user's.
+    """
+    request: dict[str, Any] = whole_numbers(config)
+    return {**request, "messages": [*(request.get("messages") or []), {"role": "user", "content": message}]}
+
+
+def text_of(answer: Any) -> str:
+    """The text of a chat completion, be it what it may that a server has put into its fields.
+
+    Raises:
+        NoTextError: It has none.
+    """
+    choices = getattr(answer, "choices", None)
+    if not isinstance(choices, list) or not choices:
+        raise NoTextError("it has no choices")
+    message = getattr(choices[0], "message", None)
+    content, reason = getattr(message, "content", None), getattr(choices[0], "finish_reason", None)
+    # A model may well say nothing when it is asked to; not so when it was cut off.
+    if isinstance(content, str) and (content or reason == "stop"):
+        return _whole(content)
+    refusal = getattr(message, "refusal", None)
+    if isinstance(refusal, str) and refusal:
+        raise NoTextError(f"it refused ({_whole(refusal).rstrip('. ')})")
+    raise NoTextError(f"finish_reason is {reason!r}")
+
+
+def seconds_to_pause(failures: int, *, retry_after: float | None) -> float:
+    """How long to wait after so many failures in a row, at least one: as long as OpenAI says, if it does."""
+    if retry_after is not None and retry_after > 0:
+        return retry_after
+    return PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS)) - 1]
+
+
+def _whole(text: str) -> str:
+    """`text` without half characters, which JSON may have and protobuf cannot hold."""
+    return text.encode("utf-8", "replace").decode()

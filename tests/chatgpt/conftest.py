@@ -1,0 +1,23 @@
+import openai.resources.chat  # noqa: F401 (imported at the first call, it would take from that call's time)
+import pytest
+import pytest_asyncio
+
+from flytekitplugins.openai import ChatGPTConnector, _client
+from flytekitplugins.openai.emulator import Emulator
+
+
+@pytest_asyncio.fixture
+async def connector(emulator):
+    yield ChatGPTConnector()
+    await _client.close_clients()
+
+
+@pytest.fixture
+def emulator(monkeypatch):
+    """An emulator that keeps the bodies it is asked with, and a connector's environment that leads to it."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-operator")
+    bodies = []
+    with Emulator(responder=lambda request: bodies.append(request.body) or f"Heard: {request.prompt}") as emulator:
+        emulator.bodies = bodies
+        monkeypatch.setenv("OPENAI_BASE_URL", emulator.base_url)
+        yield emulator

@@ -1,0 +1,247 @@
+import copy
+import json
+import time
+
+import pytest
+from flyteidl.core.execution_pb2 import TaskExecution
+from flytekit.extend.backend.base_connector import ConnectorRegistry
+from flytekit.models.literals import LiteralMap
+
+from flytekitplugins.openai import ChatGPTConnector, _client
+from flytekitplugins.openai.chatgpt import conversation
+from flytekitplugins.openai.emulator import CallFault
+from flytekitplugins.openai.exceptions import InvalidInputError, MissingAPIKeyError, RefusedError, UnavailableError
+from tests.builders import make_chat_template, make_message
+
+CHAT = "/v1/chat/completions"
+
+
+async def ask(connector, message="What is it?", **arguments):
+    """What the task's output is."""
+    resource = await connector.do(make_chat_template(**arguments), make_message(message))
+    assert resource.phase == TaskExecution.SUCCEEDED
+    return resource.outputs["o0"]
+
+
+async def refusal_of(connector, kind=RefusedError, **arguments):
+    """The sentence that the task fails with."""
+    with pytest.raises(kind) as raised:
+        await ask(connector, **arguments)
+    return str(raised.value)
+
+
+def answer_with(emulator, content=None, *, finish_reason="stop", refusal=None):
+    """Let the next call be answered by this."""
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    choices = [{"index": 0, "message": message, "finish_reason": finish_reason}]
+    completion = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices}
+    emulator.order(CallFault(path=CHAT, body=json.dumps(completion)))
+
+
+def test_connector_is_registered_for_its_task_type():
+    """The service finds connectors in flytekit's registry."""
+    assert isinstance(ConnectorRegistry.get_connector("chatgpt", 0), ChatGPTConnector)
+    assert ChatGPTConnector.name == "ChatGPT Connector"
+
+
+async def test_answer_is_the_output(connector):
+    """One call, and the task has succeeded."""
+    resource = await connector.do(make_chat_template(), make_message("What is it?"), output_prefix="s3://bucket/0")
+    assert (resource.phase, resource.outputs) == (TaskExecution.SUCCEEDED, {"o0": "Heard: What is it?"})
+
+
+async def test_config_is_sent_as_it_was_written(connector, emulator):
+    """A protobuf Struct, in which it travels, turns whole numbers into floats."""
+    config = {"max_tokens": 20, "temperature": 0.5, "logit_bias": {"50256": -100}}
+    await ask(connector, "hi", config=config)
+    [body] = emulator.bodies
+    assert body == {"model": "gpt-4o-mini", **config, "messages": [{"role": "user", "content": "hi"}]}
+    assert str(body["max_tokens"]) == "20"
+
+
+async def test_messages_of_the_config_come_first(connector, emulator):
+    """Such as a system prompt, which the published package left out."""
+    system = {"role": "system", "content": "Be brief."}
+    await ask(connector, "hi", config={"messages": [system]})
+    assert emulator.bodies[0]["messages"] == [system, {"role": "user", "content": "hi"}]
+
+
+async def test_arguments_the_sdk_has_no_name_for_are_handed_on(connector, emulator):
+    """The API grows before the SDK that a deployment has installed."""
+    await ask(connector, config={"effort_of_tomorrow": "high", "extra_body": {"more": 1}})
+    assert (emulator.bodies[0]["effort_of_tomorrow"], emulator.bodies[0]["more"]) == ("high", 1)
+
+
+async def test_template_is_left_as_it_was(connector):
+    """flytekit keeps it for the next call."""
+    template = make_chat_template(config={"messages": [{"role": "system", "content": "Be brief."}]})
+    before = copy.deepcopy(template.custom)
+    await connector.do(template, make_message())
+    assert template.custom == before
+
+
+async def test_call_is_for_organization_and_project(connector, emulator):
+    """Both come from the task, and the key from the operator."""
+    await ask(connector, openai_organization="org-1", openai_project="proj-1")
+    [call] = emulator.calls
+    assert (call.headers["openai-organization"], call.headers["openai-project"]) == ("org-1", "proj-1")
+    assert call.key == "sk-operator"
+
+
+async def test_calls_share_a_client_and_a_connection(connector, emulator):
+    """A client costs 17 ms of CPU for its TLS context, and a connection a round trip."""
+    for _ in range(5):
+        await ask(connector)
+    assert len({call.connection for call in emulator.calls}) == 1
+
+
+# What may pass.
+
+
+@pytest.mark.parametrize(
+    "fault", [{"drop": True}, *({"status": status} for status in (408, 409, 429, 500, 503))], ids=str
+)
+async def test_what_may_pass_is_tried_again(connector, emulator, monkeypatch, fault):
+    """Nobody wants to begin a workflow anew because of a 503."""
+    monkeypatch.setattr(conversation, "PAUSES_SECONDS", (0.01,))
+    emulator.order(CallFault(path=CHAT, times=2, **fault))
+    assert await ask(connector) == "Heard: What is it?"
+    assert len(emulator.calls) == 3
+
+
+async def test_pause_is_as_long_as_openai_asks_for(connector, emulator, monkeypatch):
+    """It knows best when there is room again."""
+    monkeypatch.setattr(conversation, "PAUSES_SECONDS", (60,))
+    emulator.order(CallFault(path=CHAT, status=429, headers={"Retry-After": "0.2"}))
+    started_at = time.monotonic()
+    assert await ask(connector) == "Heard: What is it?"
+    assert time.monotonic() - started_at >= 0.2
+
+
+async def test_pause_that_does_not_fit_is_not_made(connector, emulator):
+    """The reason is told at once, and not hidden behind a timeout."""
+    emulator.order(CallFault(path=CHAT, status=429, code="rate_limit_exceeded", headers={"Retry-After": "60"}))
+    assert await refusal_of(connector, UnavailableError) == (
+        "Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now "
+        "(429 rate_limit_exceeded: ordered by the test)."
+    )
+    assert len(emulator.calls) == 1
+
+
+async def test_trouble_that_does_not_pass_is_told(connector, emulator):
+    """Within the time of the task, which is over soon here."""
+    emulator.order(CallFault(path=CHAT, status=503, times=None))
+    assert await refusal_of(connector, UnavailableError, timeout_seconds=1.4) == (
+        "Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now (503: ordered by the test)."
+    )
+    assert len(emulator.calls) == 2
+
+
+LATE = (
+    "Could not ask model 'gpt-4o-mini': OpenAI did not answer within {} seconds; if it needs longer, raise the task's "
+    "timeout_seconds, and Flyte's plugins.connector-service.defaultConnector.timeouts.ExecuteTaskSync above it."
+)
+
+
+async def test_call_that_takes_too_long_is_given_up(connector, emulator):
+    """In time to say so; it is not made again, because it has perhaps been paid for."""
+    emulator.order(CallFault(path=CHAT, delay=5))
+    started_at = time.monotonic()
+    assert await refusal_of(connector, UnavailableError, timeout_seconds=0.3) == LATE.format(0.3)
+    assert time.monotonic() - started_at < 5
+    assert len(emulator.calls) == 1
+
+
+async def test_late_call_does_not_hide_what_was_before_it(connector, emulator):
+    """A rate limit and a slow model are two things to be done something about."""
+    emulator.order(CallFault(path=CHAT, status=429, headers={"Retry-After": "0.01"}), CallFault(path=CHAT, delay=5))
+    assert await refusal_of(connector, UnavailableError, timeout_seconds=0.6) == (
+        f"{LATE.format(0.6)} The call before it had failed: Could not ask model 'gpt-4o-mini': "
+        "OpenAI is not able to answer now (429: ordered by the test)."
+    )
+
+
+async def test_call_may_take_longer_than_a_poll(connector, emulator, monkeypatch):
+    """The clients are made for polls, which have less time."""
+    monkeypatch.setattr(_client, "CALL_SECONDS", 0.05)
+    emulator.order(CallFault(path=CHAT, delay=0.2))
+    assert await ask(connector) == "Heard: What is it?"
+
+
+# What does not.
+
+
+async def test_refused_key_is_explained(connector, emulator):
+    """The operator is told which, and not what it is."""
+    emulator.change(keys={"sk-other": "proj-1"})
+    assert await refusal_of(connector) == (
+        "Could not ask model 'gpt-4o-mini': OpenAI refused the key from secret 'FLYTE_OPENAI_API_KEY' "
+        "(401 invalid_api_key); check that it is valid, and allowed for chat completions."
+    )
+    assert len(emulator.calls) == 1
+
+
+async def test_missing_key_names_the_secret(connector, monkeypatch):
+    """The operator is told what is missing."""
+    monkeypatch.delenv("_FSEC_FLYTE_OPENAI_API_KEY")
+    assert "secret 'FLYTE_OPENAI_API_KEY' is not in the connector service" in await refusal_of(
+        connector, MissingAPIKeyError
+    )
+
+
+async def test_refused_request_is_told_in_one_sentence(connector, emulator):
+    """With the server's own words."""
+    emulator.change(models=("gpt-5",))
+    assert await refusal_of(connector) == (
+        "Could not ask model 'gpt-4o-mini': OpenAI refused "
+        "(404 model_not_found: The model 'gpt-4o-mini' does not exist)."
+    )
+
+
+async def test_refusal_of_the_model_is_an_error(connector, emulator):
+    """A workflow would otherwise go on with it as if it were an answer."""
+    answer_with(emulator, refusal="I can't help with that.")
+    assert await refusal_of(connector) == (
+        "Model 'gpt-4o-mini' answered without a text: it refused (I can't help with that)."
+    )
+
+
+async def test_filtered_answer_is_an_error(connector, emulator):
+    """It is null, with the reason beside it; to ask again would be refused again."""
+    answer_with(emulator, finish_reason="content_filter")
+    assert await refusal_of(connector) == (
+        "Model 'gpt-4o-mini' answered without a text: finish_reason is 'content_filter'."
+    )
+    assert len(emulator.calls) == 1
+
+
+@pytest.mark.parametrize("body", ["null", "[]", "{}", '"text"', '{"choices": []}', '{"choices": [null]}'])
+async def test_answer_that_is_none_is_an_error(connector, emulator, body):
+    """Compatible servers and proxies answer what they like."""
+    emulator.order(CallFault(path=CHAT, body=body))
+    assert (await refusal_of(connector)).startswith("Model 'gpt-4o-mini' answered without a text: ")
+
+
+async def test_task_without_a_message_is_refused(connector):
+    """Before OpenAI is asked."""
+    with pytest.raises(InvalidInputError) as raised:
+        await connector.do(make_chat_template(), LiteralMap({}))
+    assert str(raised.value) == "The ChatGPT task was given no message."
+
+
+@pytest.mark.parametrize(
+    "custom",
+    [
+        {"chatgpt_config": {}},
+        {"chatgpt_config": {"model": "m", "stream": True}},
+        {"chatgpt_config": {"model": "m"}, "timeout_seconds": 0},
+    ],
+    ids=str,
+)
+async def test_template_that_no_task_wrote_is_checked(connector, emulator, custom):
+    """A template may come from anywhere."""
+    template = make_chat_template()
+    template._custom = custom  # noqa: SLF001 (it has no setter)
+    with pytest.raises(InvalidInputError):
+        await connector.do(template, make_message())
+    assert not emulator.calls

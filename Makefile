@@ -2,16 +2,21 @@
 
 PYTHONS := $(or $(PYTHON),python3.12 python3.11 python3.10 python3 python)
 USABLE := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+ifndef PYENV_VERSION
+# pyenv hides the Pythons that it has until they are named.
+export PYENV_VERSION := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[0-2]\.[0-9]+$$' | paste -sd: -)
+endif
 ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/ready
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: help demo test check format bench build clean
+.PHONY: help demo test check matrix format bench build clean
 
 help:
 	@echo "make demo    run an example workflow from end to end, without a key"
 	@echo "make test    run the whole test suite"
 	@echo "make check   lint, formatting, types"
+	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
 	@echo "make format  put the code into its form"
 	@echo "make bench   compare the package with the published one, in fifteen minutes"
 	@echo "make build   make the wheel and the sdist"
@@ -27,6 +32,10 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/hadolint Dockerfile
+
+matrix: $(READY)
+	@$(BIN)/tox run $(if $(ENVIRONMENTS),-e $(ENVIRONMENTS))
 
 format: $(READY)
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -41,7 +50,7 @@ build: $(READY)
 	@$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf $(ENVIRONMENT) benchmarks/.published dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENVIRONMENT) benchmarks/.published dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tox
 
 $(READY): pyproject.toml
 	@for python in $(PYTHONS); do \

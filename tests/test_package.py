@@ -1,9 +1,11 @@
+import importlib.metadata
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,6 +29,7 @@ def test_wheel_holds_the_package_and_nothing_else(built):
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"flytekitplugins"}
     assert "flytekitplugins/__init__.py" not in names
     assert "flytekitplugins/openai/py.typed" in names
+    assert "flytekitplugins/openai/batch/report/report.html" in names
 
 
 def test_metadata_is_fit_for_a_package_page(built):
@@ -44,3 +47,12 @@ def test_wheel_imports_beside_another_plugin(built, tmp_path):
     code = "import flytekitplugins.another, flytekitplugins.openai as here; print(here.__file__)"
     printed = run("-c", code, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
     assert printed.strip() == str(tmp_path / "flytekitplugins" / "openai" / "__init__.py")
+
+
+def test_oldest_end_of_the_matrix_is_what_the_metadata_says():
+    """Nobody raises a floor and forgets to test it, or lowers one that is not tested."""
+    asked = [Requirement(line) for line in importlib.metadata.requires("flytekitplugins-openai")]
+    floors = {str(need.name): floor for need in asked if "dev" not in str(need.marker) for floor in need.specifier}
+    oldest = [Requirement(line) for line in (ROOT / "tests" / "oldest.txt").read_text().splitlines()[1:]]
+    assert {need.name for need in oldest} == set(floors)
+    assert all(need.specifier.contains(floors[need.name].version) for need in oldest)

@@ -1,0 +1,25 @@
+# Two images from a checkout: `docker build --target connector .`, and `docker build --target file-steps .`
+
+FROM python:3.12-slim AS wheel
+WORKDIR /source
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+# A user of Flyte's images is called so, and owns /root: flytekit unpacks and imports a workflow's code there.
+FROM python:3.12-slim AS base
+ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 PYTHONPATH=/root
+RUN useradd --uid 1000 --home-dir /root flytekit && chown flytekit: /root
+WORKDIR /root
+COPY --from=wheel /wheels /wheels
+
+# What the connector deployment runs. It reads its key from /etc/secrets, or from _FSEC_FLYTE_OPENAI_API_KEY.
+FROM base AS connector
+RUN pip install "$(ls /wheels/*.whl)[connector]"
+USER 1000
+EXPOSE 8000 9090
+CMD ["pyflyte", "serve", "connector", "--port", "8000", "--prometheus_port", "9090"]
+
+# What the upload and download steps run, and the tasks of a workflow that is registered with this image: Flyte says what.
+FROM base AS file-steps
+RUN pip install "$(ls /wheels/*.whl)[prices]"
+USER 1000

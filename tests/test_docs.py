@@ -1,27 +1,41 @@
 import importlib.util
 import inspect
+import itertools
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from flytekitplugins.openai import create_batch
+from flytekitplugins.openai import _metrics, create_batch, exceptions
+from flytekitplugins.openai.batch.connector import State
+from flytekitplugins.openai.batch.report.advice import BY_CODE
+from flytekitplugins.openai.batch.result_lines import Failure, is_worth_running_again
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    path.name: path.read_text() for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+}
+WRITING, MESSAGES, OPERATING = (
+    PAGES[f"{name}.md"] for name in ("writing-a-workflow", "messages", "operating-the-connector")
+)
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    """Of all pages: the page's name, the name of the file that the block is, if it has one, and the block."""
+    pattern = re.compile(rf"(?:^`([\w.]+)`:\n\n)?^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [(name, *found) for name, page in PAGES.items() for found in pattern.findall(page)]
 
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
     """A function that imports a block as a module of its own, as flytekit wants it."""
+    numbers = itertools.count()
 
     def load(block):
-        path = tmp_path / "readme_block.py"
+        path = tmp_path / f"block_{next(numbers)}.py"
         path.write_text(block)
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
@@ -32,29 +46,105 @@ def load(tmp_path, monkeypatch):
     return load
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_python_block_of_the_readme_runs(load, block):
-    """What the README shows is what works."""
+@pytest.mark.parametrize(("page", "file", "block"), [found for found in blocks("python") if "test_" not in found[1]])
+def test_python_block_of_a_page_runs(load, page, file, block):
+    """What a page shows is what works."""
     load(block)
 
 
 def test_workflow_of_the_readme_answers_every_request(load, openai_emulator):
     """The first workflow a newcomer copies runs to its end."""
-    [block] = [block for block in blocks("python") if "find_capitals" in block]
-    result = load(block).find_capitals()
-    assert len(Path(result.output_file).read_bytes().splitlines()) == 3
+    [block] = [block for page, _, block in blocks("python") if page == "README.md" and "find_capitals" in block]
+    openai_emulator.respond(lambda request: request.custom_id[0])
+    assert load(block).find_capitals() == {"Kenya": "K", "Peru": "P", "Laos": "L"}
+
+
+def test_test_of_a_page_passes(tmp_path):
+    """Whoever writes theirs from the page has one that works."""
+    for page, file, block in blocks("python"):
+        if page == "writing-a-workflow.md" and file:
+            (tmp_path / file).write_text(block)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=prepend"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stdout
+    assert "3 passed" in run.stdout
+
+
+@pytest.mark.parametrize(("page", "file", "block"), blocks("yaml"))
+def test_yaml_block_of_a_page_is_yaml(page, file, block):
+    """It is copied into values and settings."""
+    assert isinstance(yaml.safe_load(block), dict)
 
 
 def test_commands_of_the_readme_are_in_the_makefile():
     """A newcomer types them as they stand."""
-    [block] = blocks("bash")
+    [block] = [block for page, _, block in blocks("bash") if page == "README.md"]
     verbs = re.findall(r"^make (\w+)", block, flags=re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text()
     assert verbs == ["demo", "test"]
     assert all(f"\n{verb}: " in makefile for verb in verbs)
 
 
+def anchors(page):
+    headings = re.findall(r"^#+ (.*)$", page, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_between_pages_lead_somewhere(name):
+    """A file of the repository, and a heading in it."""
+    directory = ROOT if (ROOT / name).exists() else ROOT / "docs"
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[name]):
+        path, _, anchor = target.partition("#")
+        if path.startswith("https:"):
+            continue
+        found = (directory / path if path else directory / name).resolve()
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found.read_text()), target
+
+
+def table(page, header):
+    """The rows of the table that begins with this header, as lists of cells."""
+    rows = page.split(f"| {header} |")[1].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
 def test_arguments_of_create_batch_are_all_told():
     """The table has a row for each."""
-    table = README.split("| argument of `create_batch`")[1].split("\n\n")[0]
-    assert set(inspect.signature(create_batch).parameters) <= set(re.findall(r"`(\w+)`", table))
+    told = {name for row in table(WRITING, "argument of `create_batch`") for name in re.findall(r"`(\w+)`", row[0])}
+    assert told == set(inspect.signature(create_batch).parameters)
+
+
+def test_errors_of_a_request_are_told_as_the_report_tells_them():
+    """Code by code, with what to do, and whether it is run again."""
+    told = {row[0].strip("`"): row[1:] for row in table(MESSAGES, "code | again | what to do")}
+    assert {code: told[code][1] for code in BY_CODE} == BY_CODE
+    assert {"invalid_output", "unreadable_line", "other"} == set(told) - set(BY_CODE)
+    for code, (again, advice) in told.items():
+        assert bool(again) is ("max_resubmissions" in advice or is_worth_running_again(Failure(code, "")))
+
+
+def test_errors_of_the_steps_are_told_with_their_codes():
+    """Those that Flyte tries again, and those that are final."""
+    raised = [getattr(exceptions, name) for name in exceptions.__all__ if name.endswith("Error")]
+    abstract = {exceptions.OpenAIPluginError, exceptions.PassingError}
+    told = {row[0].strip("`"): row[2].startswith("yes") for row in table(MESSAGES, "code | means | again?")}
+    expected = {kind("")._ERROR_CODE: issubclass(kind, exceptions.PassingError) for kind in set(raised) - abstract}  # noqa: SLF001
+    assert told == expected
+
+
+def test_statuses_are_told_with_their_phases():
+    """Every one that a batch of OpenAI's can have."""
+    statuses = {status for state in State for status in state.value}
+    told = {
+        word
+        for row in table(MESSAGES, "status of the batch | phase in Flyte | message")
+        for word in re.findall(r"`(\w+)`", row[0])
+    }
+    assert statuses <= told
+
+
+def test_counters_are_told():
+    """An operator alerts on them."""
+    told = {row[0].strip("`") for row in table(OPERATING, "counter | counts | alert when")}
+    assert told == {f"flyte_connector_openai_{what}_failures_total" for what in _metrics._HELP}  # noqa: SLF001

@@ -182,3 +182,21 @@ def test_responder_may_use_its_emulator(sdk):
         client = sdk.with_options(base_url=emulator.base_url)
         run(client, make_lines(3))
     assert sorted(seen) == ["r-0", "r-1", "r-2"]
+
+
+def test_models_answer_otherwise_from_now_on(emulator, client):
+    """A fixture's user says what they answer, and what was answered before stays."""
+    before = run(client, [make_line()])
+    emulator.respond(lambda request: f"{request.custom_id}!")
+    output, _ = results(client, run(client, [make_line()]))
+    assert output["r-1"]["response"]["body"]["choices"][0]["message"]["content"] == "r-1!"
+    output, _ = results(client, before)
+    assert output["r-1"]["response"]["body"]["choices"][0]["message"]["content"] == "The emulator heard: Hello"
+
+
+def test_models_answer_as_in_the_beginning_after_a_reset(emulator, client):
+    """A test leaves nothing to the next."""
+    emulator.respond(lambda _: "otherwise")
+    emulator.reset()
+    output, _ = results(client, run(client, [make_line()]))
+    assert output["r-1"]["response"]["body"]["choices"][0]["message"]["content"] == "The emulator heard: Hello"

@@ -23,7 +23,7 @@ class Lifecycle:
         self._settling = False
         self._files = files
         self._faults = faults
-        self._responder = responder
+        self.responder = responder
 
     def settle(self, now: float, settings: Settings) -> None:
         """Let every batch live through what has happened until `now`, in the order it happened."""
@@ -116,7 +116,7 @@ class Lifecycle:
         def fault_for(custom_id: str, at: float) -> RequestFault | None:
             return self._faults.requests.take(custom_id, now=at)
 
-        batch.run(upto, self._responder, fault_for)
+        batch.run(upto, self.responder, fault_for)
 
     def _end(self, batch: Batch, status: str, at: float) -> None:
         """Close a batch: whatever it wrote becomes files. A file without lines is not made, and its id stays null."""

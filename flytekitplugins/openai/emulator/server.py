@@ -100,6 +100,10 @@ class Emulator:
         """Change some of the settings; batches that are under way keep theirs."""
         self._service.change(**settings)
 
+    def respond(self, responder: Responder) -> None:
+        """Have the models answer what `responder` says, from now on: a text, or a whole `Reply`, to a `Request`."""
+        self._service.respond(responder)
+
     def order(self, *faults: Fault) -> None:
         """Make something go wrong, from now on; several faults strike one after the other."""
         for fault in faults:

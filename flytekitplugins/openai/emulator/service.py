@@ -32,17 +32,18 @@ class OpenAIService:
         self._lock = threading.RLock()
         self._directory = directory
         self._first_settings = settings
-        self._responder = responder
+        self._first_responder = responder
         self._ids = 0
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, with the settings of the beginning. Ids go on, so that nothing old is taken for something new."""
+        """Begin anew, as it was in the beginning. Ids go on, so that nothing old is taken for something new."""
         with self._lock:
             for path in self._directory.iterdir():
                 path.unlink()
             self.clock = Clock()
             self.settings = self._first_settings
+            self._responder = self._first_responder
             self._faults = FaultBooks()
             self._limits = RateLimits()
             self._files = FileStore(self._directory, self._new_id)
@@ -64,6 +65,12 @@ class OpenAIService:
         with self._lock:
             self._settle()
             self._faults.clear()
+
+    def respond(self, responder: Responder) -> None:
+        """Have the models answer otherwise, from now on."""
+        with self._lock:
+            self._settle()
+            self._responder = self._life.responder = responder
 
     def change(self, **settings: Any) -> None:
         """Change some of the settings; batches that are under way keep theirs."""

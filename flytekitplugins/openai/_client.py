@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from flytekit import lazy_module
 
 from ._credentials import APIKey
+from ._text import whole
 from .exceptions import Answer, InvalidInputError, OpenAIPluginError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -216,9 +217,7 @@ def _server_words(error: openai.APIStatusError, account: Account) -> str:
     message = error.body.get("message") if isinstance(error.body, dict) else None
     if not isinstance(message, str) or not message:
         return ""
-    # Half a character, which JSON may have, protobuf cannot hold.
-    message = message.encode("utf-8", "replace").decode()
-    return f": {message.rstrip('. ').replace(account.api_key.value, '***')}"
+    return f": {whole(message).rstrip('. ').replace(account.api_key.value, '***')}"
 
 
 def _scope(account: Account) -> str:

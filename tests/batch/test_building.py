@@ -1,5 +1,5 @@
 import json
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import pytest
 from pydantic import BaseModel
@@ -8,12 +8,18 @@ from flytekitplugins.openai import chat_completion_request, embedding_request, r
 from flytekitplugins.openai.batch.requests import Cutter
 from tests.builders import make_jsonl
 
+T = TypeVar("T")
+
 
 class Triage(BaseModel):
     """Where a ticket goes."""
 
     team: Literal["billing", "delivery"]
     note: str | None = None
+
+
+class Box(BaseModel, Generic[T]):
+    content: T
 
 
 SCHEMA_KEYS = {"name", "schema", "strict"}
@@ -85,6 +91,24 @@ def test_response_format_that_is_neither_is_refused(wrong):
     """At once, and not by OpenAI a day later."""
     with pytest.raises(TypeError, match="response_format must be a Pydantic model or the parameter itself, not "):
         chat_completion_request("r-1", model="m", messages="Hi", response_format=wrong)
+
+
+def test_generic_model_has_a_name_that_the_api_takes():
+    """Pydantic puts brackets into it."""
+    body = chat_completion_request("r-1", model="m", messages="Hi", response_format=Box[Triage])["body"]
+    assert body["response_format"]["json_schema"]["name"] == "Box_Triage_"
+
+
+def test_text_of_none_is_as_good_as_no_text():
+    """Of a parameter that somebody passes on."""
+    body = response_request("r-1", model="m", input="Hi", response_format={"type": "text"}, text=None)["body"]
+    assert body["text"] == {"format": {"type": "text"}}
+
+
+def test_single_message_is_no_conversation():
+    """It would be sent as the list of its keys."""
+    with pytest.raises(TypeError, match="messages must be a text or a list of messages, not one message"):
+        chat_completion_request("r-1", model="m", messages={"role": "user", "content": "Hi"})
 
 
 @pytest.mark.parametrize(

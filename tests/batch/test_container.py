@@ -44,6 +44,9 @@ def start(openai_emulator, tmp_path):
             **os.environ,
             "OPENAI_BASE_URL": openai_emulator.base_url,
             "_FSEC_TEAM_KEY": "sk-team",
+            "FLYTE_INTERNAL_EXECUTION_PROJECT": "project",
+            "FLYTE_INTERNAL_EXECUTION_DOMAIN": "development",
+            "FLYTE_INTERNAL_EXECUTION_ID": "f1",
         }
         command = [Path(sys.executable).with_name(command), *arguments]
         return subprocess.Popen(command, env=environment, cwd=tmp_path), places["{{.outputPrefix}}"]
@@ -174,6 +177,7 @@ def test_report_is_the_deck_of_the_step(container, openai_emulator, tmp_path):
     outputs = collect(container, openai_emulator, tmp_path, title="capitals")
     deck = (outputs / "deck.html").read_text()
     assert "capitals: 3 of 3 requests succeeded" in deck
+    assert "project/development/f1" in deck
     report = outputs_in(outputs, {"result": BatchResult})["result"].report
     assert Path(report.download()).read_text() == deck
 

@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from flytekit import ImageSpec, Resources, Secret
+from flytekit import ImageSpec, Resources, Secret, TaskMetadata
 from flytekit.configuration import ImageConfig, SerializationSettings
 from flytekit.models.security import Secret as SecretModel
 from flytekit.types.file import JSONLFile
@@ -317,6 +317,14 @@ def test_download_leaves_a_report(team, capsys):
     result = download(run_batch(team))
     assert "3 of 3 requests succeeded" in Path(result.report).read_text()
     assert f"the report is at {Path(result.report).as_uri()}\n" in capsys.readouterr().err
+
+
+def test_deck_of_one_task_is_not_that_of_another():
+    """flytekit notes it in the metadata, which the two may share."""
+    shared = TaskMetadata(retries=2)
+    download, upload = (make_task(kind, metadata=shared) for kind in (DownloadJSONFilesTask, UploadJSONLFileTask))
+    decks = [serialize(task).metadata.generates_deck for task in (download, upload)]
+    assert (decks, shared.generates_deck) == ([True, False], False)
 
 
 def test_download_does_without_a_deck_if_told_so():

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 from flytekit.types.file import JSONLFile
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from flytekitplugins.openai import BatchResult, read_results
 from tests.batch.test_rows import make_chat, make_line
@@ -120,6 +120,18 @@ def test_table_has_a_column_for_an_output_that_has_no_fields(make_result):
     """A number, for example."""
     frame = read_results(make_result([make_line(make_chat("7"))]), int).to_pandas()
     assert frame.output.to_list() == [7]
+
+
+def test_table_has_the_columns_of_a_model_that_no_answer_fits(make_result):
+    """What reads it need not ask whether any did."""
+    frame = read_results(make_result([BAD], [LOST]), Triage).to_pandas()
+    assert frame["output.team"].isna().all()
+
+
+def test_table_of_a_model_without_fields_has_one_column(make_result):
+    """A list is a list."""
+    frame = read_results(make_result([make_line(make_chat("[1, 2]"))]), RootModel[list[int]]).to_pandas()
+    assert frame.output.to_list() == [[1, 2]]
 
 
 def test_table_of_nothing_has_its_columns():

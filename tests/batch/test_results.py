@@ -20,6 +20,9 @@ from flytekitplugins.openai.batch.result_lines import (
     read_line,
 )
 from flytekitplugins.openai.batch.results import (
+    LONGEST_CODE,
+    LONGEST_MESSAGE,
+    MOST_KINDS,
     Fate,
     InconsistentResultsError,
     Room,
@@ -151,6 +154,14 @@ def test_usage_is_counted_for_every_endpoint(usage, as_text):
         ),
         (missing_line("r-1", "missing", "nothing"), Failure("missing", "nothing")),
         (b"junk", Failure("unknown", "no reason given")),
+        (make_answer(error="overloaded"), Failure("200", "overloaded", 200)),
+        (make_answer(status=404, body={"error": "no such model"}), Failure("404", "no such model", 404)),
+        (
+            make_answer(status=400, body={"object": "error", "message": "too long", "code": 40303}),
+            Failure("40303", "too long", 400),
+        ),
+        (make_answer(status=502, body="Bad Gateway"), Failure("502", "Bad Gateway", 502)),
+        (make_refusal(code="bad\ud800"), Failure("bad?", "no", 400)),
     ],
 )
 def test_failure_is_what_the_line_says(line, failure):
@@ -427,6 +438,20 @@ def test_complaint_has_a_line_for_each_code():
     )
     tally.succeeded = 1
     assert tally.complaint(0.5).startswith("1 of 4 requests succeeded, and min_success_ratio asks for 0.5 of them.\n")
+
+
+def test_tally_holds_what_flyte_can(tmp_path):
+    """Half a character, or a text of a megabyte, would cost the step all its results."""
+    line = encoded({"custom_id": "\ud800", "error": {"code": "c" * 999, "message": "m" * 10**6}})
+    tally = make_tally(line)
+    [(code, kind)] = tally.kinds.items()
+    assert (len(code), kind.example, len(kind.message)) == (LONGEST_CODE, "?", LONGEST_MESSAGE)
+
+
+def test_kinds_of_failures_are_limited():
+    """A server that calls every error otherwise does not fill the memory, and none is lost."""
+    tally = make_tally(*(make_refusal(code=f"code-{n}") for n in range(MOST_KINDS + 50)))
+    assert (len(tally.kinds), tally.kinds["other"].count, tally.failed) == (MOST_KINDS + 1, 50, MOST_KINDS + 50)
 
 
 def test_files_are_tallied_whatever_was_asked_for(tmp_path):

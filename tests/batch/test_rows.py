@@ -64,6 +64,7 @@ def test_request_that_was_not_run_has_a_code_alone():
         (make_chat(None), None),
         ({"data": [{"embedding": [0.5]}]}, None),
         ({"choices": []}, None),
+        ({"choices": [{"text": "hi"}, {"text": "ho"}]}, "hi"),
         ({"choices": "text", "output": [1, {"content": 5}]}, None),
         (json.dumps(make_chat()), "hi"),
     ],
@@ -118,14 +119,20 @@ def test_line_of_nobody_is_a_row_that_is_not_ok(line):
     assert (row.custom_id, row.ok, row.error_code) == ("", False, "unreadable_line")
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(
-    st.sampled_from(["choices", "message", "content", "output", "type", "text", "usage", "refusal", "error"]), x
-))  # fmt: skip
+KEYS = ["choices", "message", "content", "output", "type", "text", "refusal", "error", "code", "model"]
+COUNTS = ["input_tokens", "output_tokens", "prompt_tokens", "completion_tokens"]
+DETAILS = ["input_tokens_details", "completion_tokens_details", "cached_tokens", "reasoning_tokens"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(10**18, 10**30) | st.floats() | st.text(),
+    lambda more: st.lists(more) | st.dictionaries(st.sampled_from([*KEYS, "usage", *COUNTS, *DETAILS]), more),
+)
 
 
-@given(JSON)
-def test_no_body_can_make_the_reading_fail(body):
+@given(JSON, JSON, st.sampled_from([200, 400, "200", None, 10**30]))
+def test_no_line_can_make_the_reading_fail(body, usage, status):
     """Compatible servers write what they like."""
-    row = row_of(make_line(body if body is not None else {}), json.loads)
+    body = {**body, "usage": usage} if isinstance(body, dict) else body
+    row = row_of(make_line(body if body is not None else {}, status=status), json.loads)
     assert row.custom_id == "r-1"
     assert row.flat()["custom_id"] == "r-1"
+    assert all(0 <= count <= 10**9 for count in vars(row.usage or Usage()).values())

@@ -1,7 +1,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytekitplugins.openai.batch.usage import EXACT, Consumption, Spread, Usage
+from flytekitplugins.openai.batch.usage import (
+    EXACT,
+    LONGEST_NAME,
+    MOST_MODELS,
+    OTHER_MODELS,
+    Consumption,
+    Spread,
+    Usage,
+)
 
 
 def make_spread(*tokens):
@@ -36,6 +44,24 @@ def test_quantile_is_not_exceeded_by_its_share(tokens, share):
 def test_quantile_of_nothing_is_zero():
     """A page without answers has one, too."""
     assert Spread().quantile(0.5) == 0
+
+
+@given(st.lists(st.integers(0, 10**7), min_size=1))
+def test_longest_answer_is_told_as_it_is(tokens):
+    """It is one number, and somebody may look for it."""
+    one, other = make_spread(*tokens[::2]), make_spread(*tokens[1::2])
+    one.merge(other)
+    assert one.longest == max(tokens)
+
+
+def test_models_are_limited():
+    """A server that names its model otherwise in each answer does not fill the memory, and no token is lost."""
+    total = Consumption()
+    for number in range(MOST_MODELS + 50):
+        total.of(f"{number}-{'m' * 999}\ud800").output_tokens += 1
+    assert len(total.by_model) == MOST_MODELS + 1
+    assert (total.by_model[OTHER_MODELS].output_tokens, total.usage.output_tokens) == (50, MOST_MODELS + 50)
+    assert all(len(name) <= LONGEST_NAME for name in total.by_model)
 
 
 def test_consumption_is_merged_by_model():

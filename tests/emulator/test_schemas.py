@@ -216,3 +216,12 @@ def test_sdk_reads_the_document_into_the_model(client):
     messages = [{"role": "user", "content": PROMPT}]
     answer = client.chat.completions.create(model=MODEL, messages=messages, response_format=form)
     assert Item.model_validate_json(answer.choices[0].message.content).colour is Colour.RED
+
+
+def test_schemas_that_refer_to_each_other_stay_small():
+    """Eight of them, each with a place for every other, would fill a megabyte."""
+    names = [f"Kind{n}" for n in range(8)]
+    optional = {name: {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]} for name in names}
+    kind = {"type": "object", "properties": optional, "required": names}
+    schema = {"$defs": dict.fromkeys(names, kind), "$ref": "#/$defs/Kind0"}
+    assert len(json.dumps(document_for(schema, text="hello"))) < 10_000

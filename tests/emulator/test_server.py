@@ -167,3 +167,11 @@ def test_clock_cannot_be_turned_back():
     """Time only goes forward."""
     with pytest.raises(ValueError, match=r"^a clock can only be advanced; got -1 seconds$"):
         Clock().advance(-1)
+
+
+def test_environment_leads_past_a_proxy(emulator, monkeypatch):
+    """Requests of a test are nobody else's, and what the machine already reaches directly stays so."""
+    assert set(emulator.environment) == {"OPENAI_BASE_URL", "OPENAI_API_KEY"}
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "intern.example")
+    assert emulator.environment["NO_PROXY"] == emulator.environment["no_proxy"] == "intern.example,127.0.0.1"

@@ -167,6 +167,17 @@ def test_what_passes_is_run_again_until_the_rounds_are_over(world, requests_file
     assert [batch.request_counts.total for batch in world.batches()] == [3, 2, 3, 1, 3, 1]
 
 
+def test_report_tells_what_was_run_again_and_what_came_of_it(world, requests_file):
+    """Each request counts once, however often it was run; two of the three came to something."""
+    for number, times in enumerate([1, 2, 3]):
+        world.emulator.order(RequestFault(custom_id=f"r-{number}", times=times, status=500))
+    result = start(world, max_resubmissions=2).run(requests_file(make_requests(5)))
+    assert (result.succeeded, result.errors) == (4, {"server_error": 1})
+    told = " ".join(Path(result.report.download()).read_text().split())
+    assert "3 requests were run again, and 2 of them succeeded then." in told
+    assert "Run again, twice" in told
+
+
 def test_refused_batch_is_made_good_without_its_bad_request(world, requests_file):
     """The others of its file had nothing wrong."""
     world.emulator.order(BatchFault(code="invalid_value", message="bad", line=2))

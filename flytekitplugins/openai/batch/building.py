@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ else:
     pydantic = lazy_module("pydantic")
 
 __all__ = ["chat_completion_request", "embedding_request", "response_request"]
+
+# https://platform.openai.com/docs/api-reference/chat/create#chat-create-response_format
+LONGEST_NAME = 64
 
 
 def chat_completion_request(
@@ -38,13 +42,12 @@ def chat_completion_request(
         **parameters: Any other parameter of the endpoint, such as `temperature`.
 
     Raises:
-        TypeError: `response_format` is a class, but no Pydantic model.
+        TypeError: `response_format` is neither, or `messages` is one message and not a list.
     """
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages),
-        **parameters,
-    }
+    if isinstance(messages, Mapping):
+        raise TypeError(f"messages must be a text or a list of messages, not one message: {messages!r}.")
+    conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+    body = {"model": model, "messages": conversation, **parameters}
     if isinstance(response_format, Mapping):
         body["response_format"] = dict(response_format)
     elif response_format is not None:
@@ -72,7 +75,7 @@ def response_request(
         **parameters: Any other parameter of the endpoint, such as `instructions`.
 
     Raises:
-        TypeError: `response_format` is a class, but no Pydantic model.
+        TypeError: `response_format` is neither.
     """
     body = {"model": model, "input": input if isinstance(input, str) else list(input), **parameters}
     if response_format is not None:
@@ -80,7 +83,7 @@ def response_request(
             chosen = dict(response_format)
         else:
             chosen = {"type": "json_schema", **_schema_of(response_format)}
-        body["text"] = {**parameters.get("text", {}), "format": chosen}
+        body["text"] = {**(parameters.get("text") or {}), "format": chosen}
     return _line(custom_id, "/v1/responses", body)
 
 
@@ -118,4 +121,6 @@ def _schema_of(model: Any) -> dict[str, Any]:
     if not isinstance(model, type) or not issubclass(model, pydantic.BaseModel):
         raise TypeError(f"response_format must be a Pydantic model or the parameter itself, not {model!r}.")
     function = openai.pydantic_function_tool(model)["function"]
-    return {"name": function["name"], "schema": function["parameters"], "strict": True}
+    # A generic model is called `Box[int]`, and the API takes letters, digits, dashes and underscores.
+    name = re.sub(r"[^\w-]", "_", function["name"], flags=re.ASCII)[:LONGEST_NAME]
+    return {"name": name, "schema": function["parameters"], "strict": True}

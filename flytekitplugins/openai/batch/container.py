@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -58,6 +59,9 @@ class FileTask(PythonCustomizedContainerTask[FileConfig]):
             kwargs.setdefault("requests", Resources(mem=FILE_TASK_MEMORY))
         if self._HAS_DECK and "disable_deck" not in kwargs:
             kwargs.setdefault("enable_deck", True)
+        if kwargs.get("metadata"):
+            # flytekit notes in it that a task has a deck; and it may be another task's, too.
+            kwargs["metadata"] = replace(kwargs["metadata"])
         kwargs["secret_requests"] = [task_config.secret, *(kwargs.get("secret_requests") or [])]
         self._options = options or {}
         super().__init__(

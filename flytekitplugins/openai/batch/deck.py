@@ -38,6 +38,8 @@ def publish_report(
 ) -> None:
     """Write a page about what came of a step's batches, and show it.
 
+    Results are not lost because of it: whatever goes wrong with the page is only logged.
+
     Args:
         template: The step's.
         rounds: The batch objects of each round.
@@ -45,36 +47,36 @@ def publish_report(
         page: Where it is written on this machine.
         complaint: Why that is not good enough; "" when it is.
     """
-    name = template.id.name
-    told = report.Report(
-        name=template.custom.get("title") or name,
-        execution=_execution_name(),
-        rounds=rounds,
-        tally=tally,
-        complaint=complaint,
-        link=platform_url,
-    )
-    page = Path(page)
-    page.write_text(report.render(told), encoding="utf-8")
-    if is_local_run():
-        stderr_console().print(f"{name}: the report is at {page.absolute().as_uri()}", markup=False)
-    elif template.metadata.generates_deck:
-        _publish(page)
+    try:
+        told = report.Report(
+            name=template.custom.get("title") or template.id.name,
+            execution=_execution_name(),
+            rounds=rounds,
+            tally=tally,
+            complaint=complaint,
+            link=platform_url,
+        )
+        page = Path(page)
+        page.write_text(report.render(told), encoding="utf-8")
+        if is_local_run():
+            where = page.absolute().as_uri()
+            stderr_console().print(f"{template.id.name}: the report is at {where}", markup=False)
+        elif template.metadata.generates_deck:
+            _publish(page)
+    except Exception as error:  # noqa: BLE001 (see above)
+        logger.warning(f"There is no report, or none in Flyte's console: {error!r}.")
 
 
 def _publish(page: Path) -> None:
     """Put a page where Flyte looks for the step's deck.
 
     It is the whole deck, and not put into flytekit's template, which shows nothing without its scripts and loads a font
-    from the web. Results are not lost because of it: a page that Flyte's store does not take is only logged.
+    from the web.
     """
     file_access = FlyteContextManager.current_context().file_access
     target = f"{flytekit.current_context().output_metadata_prefix.rstrip('/')}/{DECK_FILE_NAME}"
-    try:
-        # The first is S3's name for it, the second GCS's.
-        file_access.put_data(str(page), target, ContentType="text/html", content_type="text/html")
-    except Exception as error:  # noqa: BLE001 (see above)
-        logger.warning(f"The report could not be shown as the step's deck: {error!r}.")
+    # The first is S3's name for it, the second GCS's.
+    file_access.put_data(str(page), target, ContentType="text/html", content_type="text/html")
 
 
 def _execution_name() -> str | None:

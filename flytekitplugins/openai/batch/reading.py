@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from flytekit import lazy_module
@@ -29,10 +29,16 @@ NUMBERS = ("status_code", "input_tokens", "cached_tokens", "output_tokens", "rea
 
 
 class Results(Iterator[ResultRow[T]], Generic[T]):
-    """The rows of a result, one after the other, each once."""
+    """The rows of a result, one after the other, each once.
 
-    def __init__(self, rows: Iterator[ResultRow[T]]) -> None:
+    Args:
+        rows: The rows.
+        columns: Those of a table that are for the outputs.
+    """
+
+    def __init__(self, rows: Iterator[ResultRow[T]], columns: Sequence[str] = ()) -> None:
         self._rows = rows
+        self._columns = columns
 
     def __next__(self) -> ResultRow[T]:
         """The next row."""
@@ -49,11 +55,13 @@ class Results(Iterator[ResultRow[T]], Generic[T]):
         """
         import pandas as pd  # noqa: PLC0415 (the user's own, if it is there)
 
-        # An empty table has the columns, too.
-        columns = [name for name in ResultRow("", ok=False).flat() if name != "body"]
+        # They are there in a table without rows, too.
+        columns = dict.fromkeys([*ResultRow("", ok=False).flat(), *self._columns])
         rows = [row.flat() for row in self]
-        outputs = dict.fromkeys(name for row in rows for name in row if name not in columns and name != "body")
-        frame = pd.DataFrame.from_records(rows, columns=[*columns, *outputs, "body"])
+        columns |= dict.fromkeys(name for row in rows for name in row)
+        # The longest comes last.
+        columns["body"] = columns.pop("body")
+        frame = pd.DataFrame.from_records(rows, columns=list(columns))
         return frame.astype({**dict.fromkeys(NUMBERS, "Int64"), "ok": bool})
 
 
@@ -75,7 +83,9 @@ def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
         model: What was to be written, as JSON: a Pydantic model, or any other type that Pydantic knows. A row then has
             an object of it as its `output`; an answer that does not fit has the error code `invalid_output`.
     """
-    return Results(_rows(result, _validator(model) if model is not None else None))
+    if model is None:
+        return Results(_rows(result, None))
+    return Results(_rows(result, _validator(model)), _columns_of(model))
 
 
 def _rows(result: BatchResult, validate: Callable[[str], Any] | None) -> Iterator[ResultRow[Any]]:
@@ -86,6 +96,11 @@ def _rows(result: BatchResult, validate: Callable[[str], Any] | None) -> Iterato
             for line in block.split(b"\n"):
                 if line.strip():
                     yield row_of(line, validate)
+
+
+def _columns_of(model: Any) -> list[str]:
+    fields = getattr(model, "model_fields", {"root": None})
+    return ["output"] if "root" in fields else [f"output.{name}" for name in fields]
 
 
 def _validator(model: Any) -> Callable[[str], Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+from flytekitplugins.openai._text import whole
 
 from .usage import Consumption, Usage
 
@@ -28,7 +31,9 @@ __all__ = [
 # https://platform.openai.com/docs/guides/batch#batch-expiration, https://platform.openai.com/docs/guides/error-codes
 MISSING = "missing"
 INTERNAL = "internal_error"
-CODES_WORTH_IT = frozenset({"batch_expired", "batch_cancelled", "request_timeout", MISSING, INTERNAL})
+CODES_WORTH_IT = frozenset(
+    {"batch_expired", "batch_cancelled", "request_timeout", "rate_limit_exceeded", "server_error", MISSING, INTERNAL}
+)
 STATUSES_WORTH_IT = frozenset({408, 409, 429})
 NO_CODE = "unknown"
 
@@ -44,23 +49,31 @@ class Failure:
 
 # What is looked at of a line; the rest is passed over without being built. Chat completions count a prompt and a
 # completion, responses an input and an output. Lines of other shapes are read by `read_object`.
+# No answer has more tokens; and the sum of all of them must go into 64 bits.
+MOST_TOKENS = 1_000_000_000
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+
+
 class _InputDetails(msgspec.Struct, gc=False):
-    cached_tokens: int = 0
+    cached_tokens: _Count = 0
 
 
 class _OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int = 0
+    reasoning_tokens: _Count = 0
 
 
 class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int = 0
-    output_tokens: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
+
+
+_DETAILS = frozenset(name for name in _Usage.__struct_fields__ if name.endswith("_details"))
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -132,10 +145,13 @@ def failure_of(found: Mapping[str, Any]) -> Failure:
     """The same, by the object that the line holds."""
     response = _mapping(found.get("response"))
     body = body_of(found)
-    said = _mapping(found.get("error")) or _mapping(body.get("error"))
     status = _whole_number(response.get("status_code"))
-    code = said.get("code") or said.get("type") or (str(status) if status else NO_CODE)
-    return Failure(str(code), str(said.get("message") or "no reason given"), status)
+    # OpenAI has an object; others a text, or what would be in the object beside it.
+    errors = [error for error in (found.get("error"), body.get("error"), body or response.get("body")) if error]
+    said = next((error for error in errors if isinstance(error, Mapping)), {})
+    text = next((error for error in errors if isinstance(error, str)), "")
+    code = said.get("code") or said.get("type") or status or NO_CODE
+    return Failure(whole(str(code)), whole(str(said.get("message") or text or "no reason given")), status)
 
 
 def is_worth_running_again(failure: Failure) -> bool:
@@ -187,12 +203,13 @@ def body_of(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _usage(usage: Mapping[str, Any]) -> _Usage:
-    details = {name: _numbers(value) for name, value in usage.items() if isinstance(value, Mapping)}
-    return msgspec.convert({**_numbers(usage), **details}, _Usage)
+    details = {name: _counts(value) for name, value in usage.items() if name in _DETAILS and isinstance(value, Mapping)}
+    return msgspec.convert({**_counts(usage), **details}, _Usage)
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: count for name, value in values.items() if (count := _whole_number(value)) is not None}
+def _counts(values: Mapping[str, Any]) -> dict[str, int]:
+    counts = {name: _whole_number(value) for name, value in values.items() if name not in _DETAILS}
+    return {name: count for name, count in counts.items() if count is not None and 0 <= count <= MOST_TOKENS}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -202,4 +219,6 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _whole_number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if abs(value) <= sys.maxsize else None

@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from flytekitplugins.openai._text import whole
+
 from .result_lines import INTERNAL, MISSING, failure_in, missing_line, read_line
 from .snapshot import errors_of
 from .usage import Consumption
@@ -307,7 +309,7 @@ class Tally:
         code = failure.code[:LONGEST_CODE]
         if code not in self.kinds and len(self.kinds) >= MOST_KINDS:
             code = OTHER_KINDS
-        first = Kind(0, custom_id[:LONGEST_EXAMPLE], failure.message[:LONGEST_MESSAGE], failure.status)
+        first = Kind(0, whole(custom_id[:LONGEST_EXAMPLE]), failure.message[:LONGEST_MESSAGE], failure.status)
         self.kinds.setdefault(code, first).count += 1
 
     @property

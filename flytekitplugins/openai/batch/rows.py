@@ -62,9 +62,10 @@ class ResultRow(Generic[T]):
         if self.output is None:
             return {}
         dump = getattr(self.output, "model_dump", None)
-        if dump is None:
-            return {"output": self.output}
-        return {f"output.{name}": value for name, value in dump().items()}
+        value: Any = dump() if dump is not None else self.output
+        # A model of a list, or of a number, has no fields.
+        has_fields = dump is not None and isinstance(value, dict)
+        return {f"output.{name}": field for name, field in value.items()} if has_fields else {"output": value}
 
 
 def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow[T]:

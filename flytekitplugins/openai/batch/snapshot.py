@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeGuard
 
+from flytekitplugins.openai._text import whole
+
 from .key import TaskKey
 
 __all__ = ["BatchError", "BatchSnapshot", "canonical_status", "errors_of"]
@@ -134,8 +136,8 @@ def _clean(value: Any) -> Any:
         return {_clean(str(name)): _clean(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_clean(item) for item in value]
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, str):
+        return whole(value)
     if isinstance(value, int) and abs(value) > sys.maxsize:
         return float(value) if abs(value) <= sys.float_info.max else None
     return value

@@ -58,7 +58,7 @@ class BatchResult(DataClassJSONMixin):
         cached_tokens: Those of them that came from a cache.
         output_tokens: Tokens that were written.
         reasoning_tokens: Those of them that nobody sees.
-        report: A page about all this, which is also the deck of the step.
+        report: A page about all this, which is also the deck of the step; `None` if it could not be made.
     """
 
     output_file: Optional[JSONLFile] = None  # noqa: UP045 (flytekit reads it)
@@ -83,7 +83,7 @@ class BatchResult(DataClassJSONMixin):
             succeeded=tally.succeeded,
             failed=tally.failed,
             errors={code: kind.count for code, kind in tally.kinds.items()},
-            report=HTMLPage(str(report)),
+            report=HTMLPage(str(report)) if Path(report).exists() else None,
             **asdict(tally.consumption.usage),
         )
 

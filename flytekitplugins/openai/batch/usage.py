@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from flytekitplugins.openai._text import whole
+
 __all__ = ["Consumption", "Spread", "Usage"]
 
 # Beyond, as many binary digits are kept as this has: a few thousand different numbers, however long the answers are.
 EXACT = 1_023
+# Nobody runs more models in a task; a server that names each answer's otherwise must not fill the memory, or a page.
+MOST_MODELS = 100
+OTHER_MODELS = "other models"
+LONGEST_NAME = 100
 
 
 @dataclass
@@ -32,10 +38,12 @@ class Spread:
     """How many answers took how many output tokens; exact up to 1,023 tokens, and to one in 512 above."""
 
     counts: dict[int, int] = field(default_factory=dict)
+    _longest: int = 0
 
     def add(self, tokens: int, answers: int = 1) -> None:
         """Count answers in."""
         if tokens > EXACT:
+            self._longest = max(self._longest, tokens)
             lost = tokens.bit_length() - EXACT.bit_length()
             tokens = tokens >> lost << lost
         counts = self.counts
@@ -45,11 +53,17 @@ class Spread:
         """Count some more in."""
         for tokens, answers in more.counts.items():
             self.add(tokens, answers)
+        self._longest = max(self._longest, more._longest)
 
     @property
     def total(self) -> int:
         """How many answers have been counted."""
         return sum(self.counts.values())
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that an answer took."""
+        return self._longest or max(self.counts, default=0)
 
     def quantile(self, share: float) -> int:
         """The number of tokens that this share of the answers, from 0 to 1, did not exceed."""
@@ -75,7 +89,8 @@ class Consumption:
         """Of one model, to be added to; it is called "" where the server does not tell."""
         usage = self.by_model.get(model)
         if usage is None:
-            usage = self.by_model[model] = Usage()
+            name = whole(model[:LONGEST_NAME]) if len(self.by_model) < MOST_MODELS else OTHER_MODELS
+            usage = self.by_model.setdefault(name, Usage())
         return usage
 
     def merge(self, more: Consumption) -> None:

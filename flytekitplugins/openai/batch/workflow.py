@@ -73,22 +73,18 @@ def create_batch(  # noqa: PLR0917 (the published signature)
     config = config or {}
     workflow = Workflow(name=f"openai-batch-{suffix}")
     workflow.add_workflow_input("jsonl_in", Iterator[JSON] if is_json_iterator else JSONLFile)
-
-    def files() -> dict[str, Any]:
-        # To each its own metadata: flytekit notes in it that a task has a deck.
-        return {
-            "task_config": OpenAIFileConfig(secret, openai_organization, openai_project),
-            "container_image": container_image,
-            "metadata": TaskMetadata(retries=retries),
-        }
-
+    files: dict[str, Any] = {
+        "task_config": OpenAIFileConfig(secret, openai_organization, openai_project),
+        "container_image": container_image,
+        "metadata": TaskMetadata(retries=retries),
+    }
     endpoint = config.get("endpoint", DEFAULTS["endpoint"])
     uploads: list[Node] = []
     batches: list[Node] = []
     for number in range(max_resubmissions + 1):
         again = f"-again-{number}" if number else ""
         upload = (UploadAgainTask if number else UploadShardsTask)(
-            name=f"openai-file-upload-{suffix}{again}", endpoint=endpoint, **files()
+            name=f"openai-file-upload-{suffix}{again}", endpoint=endpoint, **files
         )
         uploads.append(
             workflow.add_entity(
@@ -109,14 +105,14 @@ def create_batch(  # noqa: PLR0917 (the published signature)
         given = {output: uploads[-1].outputs[output] for output in ("input_file_ids", "requests")}
         batches.append(workflow.add_entity(batch, **given))
     collect = CollectResultsTask(
-        name=f"openai-download-files-{suffix}", min_success_ratio=min_success_ratio, title=name, **files()
+        name=f"openai-download-files-{suffix}", min_success_ratio=min_success_ratio, title=name, **files
     )
     collected = workflow.add_entity(collect, **_rounds(uploads, batches))
     workflow.add_workflow_output("batch_output", collected.outputs["result"], BatchResult)
     downloads = [collected]
     if delete_files:
         # A step of its own: by the time it begins, Flyte has the results.
-        delete = DeleteFilesTask(name=f"openai-delete-files-{suffix}", **files())
+        delete = DeleteFilesTask(name=f"openai-delete-files-{suffix}", **files)
         downloads.append(workflow.add_entity(delete, results=[batch.outputs["result"] for batch in batches]))
         collected.runs_before(downloads[-1])
     for nodes, memory in ((uploads, file_upload_mem), (downloads, file_download_mem)):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flytekitplugins.openai._arguments import whole_numbers
+from flytekitplugins.openai._text import whole
 
 __all__ = ["NoTextError", "chat_request", "check_config", "check_timeout", "seconds_to_pause", "text_of"]
 
@@ -66,10 +67,10 @@ def text_of(answer: Any) -> str:
     content, reason = getattr(message, "content", None), getattr(choices[0], "finish_reason", None)
     # A model may well say nothing when it is asked to; not so when it was cut off.
     if isinstance(content, str) and (content or reason == "stop"):
-        return _whole(content)
+        return whole(content)
     refusal = getattr(message, "refusal", None)
     if isinstance(refusal, str) and refusal:
-        raise NoTextError(f"it refused ({_whole(refusal).rstrip('. ')})")
+        raise NoTextError(f"it refused ({whole(refusal).rstrip('. ')})")
     raise NoTextError(f"finish_reason is {reason!r}")
 
 
@@ -78,8 +79,3 @@ def seconds_to_pause(failures: int, *, retry_after: float | None) -> float:
     if retry_after is not None and retry_after > 0:
         return retry_after
     return PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS)) - 1]
-
-
-def _whole(text: str) -> str:
-    """`text` without half characters, which JSON may have and protobuf cannot hold."""
-    return text.encode("utf-8", "replace").decode()

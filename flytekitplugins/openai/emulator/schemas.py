@@ -23,6 +23,8 @@ FORMATS = {
     "uri": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
+# So many references within each other are filled with all there may be.
+DEEP = 3
 
 
 class EndlessSchemaError(ValueError):
@@ -33,7 +35,9 @@ class EndlessSchemaError(ValueError):
 
 
 def document_for(schema: Mapping[str, Any], *, text: str) -> Any:
-    """A document that fits `schema`, the same one every time; a `pattern` is not looked at.
+    """A document that fits `schema`, the same one every time.
+
+    It knows what structured outputs may hold, but for `pattern`; rarer keywords, such as `uniqueItems`, it passes over.
 
     Args:
         schema: Its references are to places within it.
@@ -103,7 +107,9 @@ class _Filler:
     def _first_of(self, name: str, schema: Mapping[str, Any], seen: frozenset[str]) -> Any:
         """A document for the first of the choices under `name` that has one."""
         common = {key: value for key, value in schema.items() if key != name}
-        for choice in schema[name]:
+        # So deep, whatever may be left out is, or schemas that refer to each other would grow beyond measure.
+        is_deep = len(seen) > DEEP
+        for choice in sorted(schema[name], key=_is_not_null) if is_deep else schema[name]:
             for document in self._if_any({**common, **({"type": choice} if name == "type" else choice)}, seen):
                 return document
         raise EndlessSchemaError
@@ -111,7 +117,7 @@ class _Filler:
     def _object(self, schema: Mapping[str, Any], seen: frozenset[str]) -> dict[str, Any]:
         properties, required = schema.get("properties", {}), schema.get("required", ())
         document: dict[str, Any] = {}
-        for name in dict.fromkeys([*properties, *required]):
+        for name in dict.fromkeys([*(properties if len(seen) <= DEEP else ()), *required]):
             filled = self._if_any(properties.get(name), seen)
             if not filled and name in required:
                 raise EndlessSchemaError
@@ -130,6 +136,10 @@ class _Filler:
     def _string(self, schema: Mapping[str, Any], _seen: frozenset[str]) -> str:
         text = FORMATS.get(schema.get("format", ""), self._text)
         return text.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+
+
+def _is_not_null(choice: object) -> bool:
+    return choice not in ("null", {"type": "null"})
 
 
 def _kind_of(schema: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import tempfile
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.request import getproxies
 
 import uvicorn
 from starlette.types import Scope
@@ -83,8 +85,14 @@ class Emulator:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables that send a process's OpenAI client here."""
-        return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": "sk-emulator"}
+        """The environment variables that send a process's OpenAI client here, and past any proxy."""
+        environment = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": "sk-emulator"}
+        if getproxies():
+            direct = ",".join(
+                filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), self._address[0]])
+            )
+            environment |= {"no_proxy": direct, "NO_PROXY": direct}
+        return environment
 
     @property
     def calls(self) -> list[Call]:

@@ -215,6 +215,14 @@ def test_hostile_text_is_shown_as_it_is():
     assert f"a\\u202eb {HOSTILE[1]}" in text
 
 
+def test_page_stays_small():
+    """However long the texts are that it is given."""
+    long = "x" * 10**6
+    batch = make_batch(id=long, status=long, model=long, errors={"data": [{"code": long, "message": long}]})
+    report = make_report(name=long, rounds=[[batch]], tally=make_tally(model=long, **{long: Kind(1, long, long)}))
+    assert len(render(report)) < 50_000
+
+
 def test_page_loads_nothing_and_runs_nothing():
     """It is the same in the console, from a disk, and without a network."""
     html = render(make_report())

@@ -24,6 +24,14 @@ CANCELLED = {"created_at": 100, "in_progress_at": 110, "cancelling_at": 150, "ca
         ({"created_at": 100, "failed_at": 105}, [("validating", 100, 105)]),
         ({"created_at": 100, "expired_at": 500}, [("validating", 100, 500)]),
         ({"created_at": 100}, [("validating", 100, 100)]),
+        (
+            {"created_at": 100, "in_progress_at": 100, "completed_at": 130},
+            [("validating", 100, 100), ("in progress", 100, 130)],
+        ),
+        (
+            {"created_at": 100, "in_progress_at": 99, "completed_at": 130},
+            [("validating", 100, 100), ("in progress", 100, 130)],
+        ),
         ({"completed_at": 100}, []),
         ({}, []),
     ],

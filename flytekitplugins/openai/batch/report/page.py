@@ -28,6 +28,8 @@ LINES = 20
 MOST_KINDS = 30
 # Requests that did not fail but were not run to their end, by their codes.
 UNFINISHED = {"batch_expired": "expired", "batch_cancelled": "cancelled", "missing": "missing"}
+# Of a text from outside so much is shown.
+MOST_CHARACTERS = 1_000
 # They are not to be seen, or change the order of what is; half a character cannot even be written.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -142,10 +144,13 @@ def _environment() -> jinja2.Environment:
 
 
 def _seen(value: object) -> object:
-    """A text as it can be shown: characters that would hide or reorder others are spelt out."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
+    """What is put into the page: not too long, and with characters spelt out that would hide or reorder others."""
+    if hasattr(value, "__html__"):
         return value
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match.group()):04x}", value)
+    text = str(value)
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[:MOST_CHARACTERS]}\u2026"
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def share(part: float, whole: float) -> str:

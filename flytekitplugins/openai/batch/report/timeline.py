@@ -63,8 +63,12 @@ class Stay:
 
 
 def phases_of(batch: BatchSnapshot) -> list[Phase]:
-    """The states that a batch went through, as far as its times tell."""
-    begun = sorted((at, state) for name, state in _STATES.items() if (at := batch.times.get(name)) is not None)
+    """The states that a batch went through, as far as its times tell; one that goes back is taken to stand still."""
+    begun: list[tuple[float, str]] = []
+    for name, state in _STATES.items():
+        at = batch.times.get(name)
+        if at is not None:
+            begun.append((max(at, begun[-1][0]) if begun else at, state))
     if not begun:
         return []
     ends = [at for at, _ in begun[1:]]

@@ -149,7 +149,7 @@ def test_upload_whose_pod_is_killed_is_made_good_by_the_next(start, container, o
     """What the first one left at OpenAI is deleted, and nothing is uploaded twice."""
     task = UploadShardsTask("upload", CONFIG)
     requests = write_requests(tmp_path / "in.jsonl", make_jsonl(make_requests(100_001)))
-    openai_emulator.order(CallFault(method="POST", path="/v1/files", delay=1, skip=1))
+    openai_emulator.order(CallFault(method="POST", path="/v1/files", delay=1, after_work=True, skip=1))
     process, _ = start(task, requests)
     while not [call for call in openai_emulator.calls if call.method == "POST" and call.status == 200]:
         assert process.poll() is None

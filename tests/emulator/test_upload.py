@@ -1,3 +1,8 @@
+import gc
+import socket
+import time
+from urllib.parse import urlsplit
+
 import openai
 import pytest
 
@@ -132,3 +137,20 @@ def test_refused_key_does_not_cut_a_large_upload_off(emulator, client):
     emulator.change(keys={"sk-good": "proj_a"})
     with pytest.raises(openai.AuthenticationError):
         client.files.create(file=("requests.jsonl", b" " * 8_000_000), purpose="batch")
+
+
+def test_upload_whose_sender_goes_away_leaves_nothing(emulator, client):
+    """Neither a file that can be listed nor, whatever the version of starlette, one that is open."""
+    # More than is kept in memory.
+    form = make_form(file=b"x" * 3_000_000, purpose="batch")
+    head = f"POST /v1/files HTTP/1.1\r\nHost: emulator\r\nAuthorization: Bearer sk-test\r\nContent-Length: {len(form)}"
+    kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"
+    address = urlsplit(emulator.base_url)
+    with socket.create_connection((address.hostname, address.port)) as sender:
+        sender.sendall(f"{head}\r\n{kind}\r\n\r\n".encode() + form[:-1_000])
+    ends_at = time.monotonic() + 10
+    while not (emulator.calls and emulator.calls[0].status) and time.monotonic() < ends_at:
+        time.sleep(0.005)
+    assert emulator.calls[0].status == 400
+    gc.collect()
+    assert client.files.list().data == []

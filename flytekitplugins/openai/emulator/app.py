@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -52,6 +53,17 @@ def build_app(service: OpenAIService, extra_routes: list[Route]) -> Starlette:
     return app
 
 
+class _Upload(Request):
+    """A request whose sender may go away in the middle; before 1.6, starlette then left what it had read open."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for chunk in super().stream():
+                yield chunk
+        except ClientDisconnect:
+            raise MultiPartException("The upload ended in the middle.") from None
+
+
 class _Calls:
     """One method a route: read the parameters, let the service do it, answer."""
 
@@ -60,7 +72,7 @@ class _Calls:
 
     async def create_file(self, request: Request) -> Response:
         project = self._project(request)
-        async with request.form() as form:
+        async with _Upload(request.scope, request.receive).form() as form:
             parameters = {name: value for name, value in form.items() if isinstance(value, str)}
             upload = form.get("file")
             if not isinstance(upload, UploadFile):

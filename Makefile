@@ -2,9 +2,10 @@
 
 PYTHONS := $(or $(PYTHON),python3.12 python3.11 python3.10 python3 python)
 USABLE := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
-ifndef PYENV_VERSION
-# pyenv hides the Pythons that it has until they are named.
-export PYENV_VERSION := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[0-2]\.[0-9]+$$' | paste -sd: -)
+# pyenv keeps the Pythons that it has off the path until they are named.
+PYENV := $(shell pyenv root 2>/dev/null)
+ifneq ($(PYENV),)
+export PATH := $(shell printf '%s:' $(wildcard $(PYENV)/versions/3.1[012].*/bin))$(PATH)
 endif
 ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/ready

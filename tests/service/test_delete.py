@@ -5,7 +5,7 @@ import pytest
 from flytekitplugins.openai.emulator import CallFault
 from tests.builders import make_requests, upload_with
 from tests.service.propeller import End
-from tests.service.world import HOUR
+from tests.service.world import CANCEL_FAILURES, HOUR
 
 CREATE = {"method": "POST", "path": "/v1/batches"}
 CANCEL = {"method": "POST", "path": "/v1/batches/*/cancel"}
@@ -98,6 +98,6 @@ def test_refused_delete_is_counted(world):
     node = world.node()
     world.run(node, seconds=60)
     world.emulator.order(CallFault(**CANCEL, status=401, times=1))
-    before = world.metric("flyte_connector_openai_cancel_failures_total", reason="401")
+    before = world.metric(CANCEL_FAILURES, reason="401")
     aborted(world, node)
-    assert world.metric("flyte_connector_openai_cancel_failures_total", reason="401") == before + 1
+    assert world.metric(CANCEL_FAILURES, reason="401") == before + 1

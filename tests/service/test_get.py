@@ -66,7 +66,6 @@ def test_submission_that_is_put_off_is_counted(world):
     """By create, which leaves it to the polls, and by each poll that cannot do it either."""
     name = "flyte_connector_openai_submission_failures_total"
     before = world.metric(name, reason="503")
-    # Cancels of other tests may still look at the list; they submit nothing.
     world.emulator.order(CallFault(method="POST", path="/v1/batches", status=503, times=3))
     world.run(world.node(), seconds=5 * MINUTE)
     assert world.metric(name, reason="503") == before + 3
@@ -86,6 +85,8 @@ def test_every_verb_keeps_its_budget(world, node):
     """Flyte cancels a call after 10 s, and a connector that was cut off has said nothing."""
     unborn, young = world.node(), world.node()
     world.propeller.round(young)
+    # A delete then makes three calls, one after the other: it cancels, reads the list, and looks the batch up.
+    world.emulator.change(cancelling=HOUR)
     world.emulator.order(CallFault(delay=3.2, times=None))
 
     def timed(call, *arguments, **keywords):
@@ -97,7 +98,6 @@ def test_every_verb_keeps_its_budget(world, node):
     with ThreadPoolExecutor() as threads:
         calls = [
             threads.submit(timed, replica.create, unborn.template, unborn.inputs, output_prefix=f"{unborn.prefix}/0"),
-            # Of a batch that is young, two other things are asked.
             threads.submit(timed, replica.get, young.state.resource_meta),
             threads.submit(timed, replica.delete, node.state.resource_meta),
         ]

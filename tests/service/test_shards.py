@@ -251,9 +251,6 @@ def test_abort_cancels_every_batch(world):
 
 def test_twins_of_two_replicas_become_one(world):
     """Two that create the same at once do not see each other's batches."""
-    for number in range(2):
-        # A cancel of an earlier test's that goes on in the background would be given the lists for the creates.
-        world.restart(number)
     nothing = '{"object": "list", "data": [], "has_more": false}'
     world.emulator.change(requests_per_second=0.001)
     world.emulator.order(CallFault(method="GET", path="/v1/batches", body=nothing, times=2))

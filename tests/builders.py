@@ -29,6 +29,28 @@ def make_jsonl(requests):
     return b"".join(json.dumps(request).encode() + b"\n" for request in requests)
 
 
+def encode_line(line):
+    return json.dumps(line).encode() + b"\n"
+
+
+def make_answer(custom_id="r-0", *, status=200, usage=None, body=None, error=None):
+    """A line of an output or error file for a request that got an HTTP answer."""
+    body = {"choices": ["text"], **({"usage": usage} if usage else {})} if body is None else body
+    response = {"status_code": status, "request_id": "req_1", "body": body}
+    return encode_line({"id": "batch_req_1", "custom_id": custom_id, "response": response, "error": error})
+
+
+def make_refusal(custom_id="r-0", *, status=400, code="invalid_value"):
+    """The same for one that the model's endpoint refused."""
+    return make_answer(custom_id, status=status, body={"error": {"code": code, "message": "no"}})
+
+
+def make_lost(custom_id="r-0", *, code="batch_expired"):
+    """A line for a request that never got an answer."""
+    error = {"code": code, "message": "too late"}
+    return encode_line({"id": "batch_req_1", "custom_id": custom_id, "response": None, "error": error})
+
+
 def make_batch(status="completed", *, total=0, completed=0, failed=0, **fields):
     """A batch as a server answers it, read."""
     counts = {"total": total, "completed": completed, "failed": failed}

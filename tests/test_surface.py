@@ -56,6 +56,7 @@ PURE = [
     "batch.shards",
     "batch.snapshot",
     "batch.submission",
+    "batch.tally",
     "batch.uniqueness",
     "batch.usage",
     "chatgpt.conversation",

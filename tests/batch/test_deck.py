@@ -6,7 +6,7 @@ from flytekit.core.context_manager import ExecutionState
 
 from flytekitplugins.openai import DownloadJSONFilesTask, OpenAIFileConfig
 from flytekitplugins.openai.batch.deck import publish_report
-from flytekitplugins.openai.batch.results import Tally
+from flytekitplugins.openai.batch.tally import Tally
 from tests.builders import serialize
 
 BATCH = {"id": "batch_1", "status": "completed", "created_at": 1_000, "completed_at": 1_060}

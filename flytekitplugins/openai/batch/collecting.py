@@ -18,7 +18,8 @@ from flytekitplugins.openai.exceptions import InconsistentError
 from .files import download_file
 from .index import read_index
 from .progress import StepProgress
-from .results import BUFFER_BYTES, Fate, InconsistentResultsError, Room, Round, Row, ShardResults, Tally, merge
+from .results import BUFFER_BYTES, Fate, InconsistentResultsError, Room, Round, Row, ShardResults, merge
+from .tally import Tally
 
 if TYPE_CHECKING:
     import openai

@@ -14,7 +14,7 @@ from flytekitplugins.openai._client import platform_url
 from flytekitplugins.openai._flyte import is_local_run
 
 from .progress import stderr_console
-from .results import Tally
+from .tally import Tally
 
 if TYPE_CHECKING:
     from . import report

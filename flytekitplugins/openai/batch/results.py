@@ -1,4 +1,4 @@
-"""Results coming back: joined with the requests, in the input's order, each once, and counted."""
+"""Results coming back: joined with the requests, in the input's order, each once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from flytekitplugins.openai._text import whole
-
-from .result_lines import INTERNAL, MISSING, failure_in, missing_line, read_line
+from .result_lines import INTERNAL, MISSING, missing_line, read_line
 from .snapshot import errors_of
 from .usage import Consumption
 
@@ -19,24 +17,17 @@ __all__ = [
     "BUFFER_BYTES",
     "Fate",
     "InconsistentResultsError",
-    "Kind",
     "Room",
     "Round",
     "Row",
     "ShardResults",
-    "Tally",
     "merge",
-    "tally_files",
 ]
 
 # Fewer and larger reads and writes make the join twice as fast.
 BUFFER_BYTES = 1 << 18
 # How many ids are told of when they do not add up.
 SHOWN = 5
-# OpenAI has some dozens of codes, all short. What another server takes for one must fit into an output of Flyte's, too.
-MOST_KINDS = 200
-OTHER_KINDS = "other"
-LONGEST_CODE, LONGEST_EXAMPLE, LONGEST_MESSAGE = 100, 200, 1_000
 # Where a line stands, in one number, because 50,000 tuples take ten megabytes: its offset, its size (31 bits), which of
 # the two files (1 bit), and whether it succeeded (1 bit).
 _OFFSET = 33
@@ -273,95 +264,6 @@ def _best(first: Iterator[Row], others: Sequence[Round]) -> Iterator[Row]:
                 again[number] = next(coming[number], None)
         yield best
     _refuse([other[0] for other in again if other is not None], "were run again without having been run")
-
-
-@dataclass
-class Kind:
-    """The requests that failed with one code: how many, and the first of them, cut to what a page can hold."""
-
-    count: int
-    example: str
-    message: str
-    status: int | None = None
-
-
-@dataclass
-class Tally:
-    """How the requests went, in numbers.
-
-    Attributes:
-        succeeded: How many were answered.
-        kinds: The others by their error's code.
-        consumption: The tokens that the answers took.
-        run_again: How many requests were run more than once.
-        recovered: How many of these succeeded in the end.
-    """
-
-    succeeded: int = 0
-    consumption: Consumption = field(default_factory=Consumption)
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    run_again: int = 0
-    recovered: int = 0
-
-    def add_failure(self, custom_id: str, line: bytes) -> None:
-        """Count a request that did not succeed."""
-        failure = failure_in(line)
-        code = failure.code[:LONGEST_CODE]
-        if code not in self.kinds and len(self.kinds) >= MOST_KINDS:
-            code = OTHER_KINDS
-        first = Kind(0, whole(custom_id[:LONGEST_EXAMPLE]), failure.message[:LONGEST_MESSAGE], failure.status)
-        self.kinds.setdefault(code, first).count += 1
-
-    @property
-    def failed(self) -> int:
-        """How many were not answered."""
-        return sum(kind.count for kind in self.kinds.values())
-
-    @property
-    def requests(self) -> int:
-        """How many there were."""
-        return self.succeeded + self.failed
-
-    def complaint(self, min_success_ratio: float) -> str:
-        """Why this is not good enough, with a line for each error code; "" when it is.
-
-        Args:
-            min_success_ratio: The part of the requests that must have succeeded, from 0 to 1. None at all is never
-                enough.
-        """
-        # Divided, because 0.07 times 100 is more than 7.
-        if self.succeeded and self.succeeded / self.requests >= min_success_ratio:
-            return ""
-        if self.succeeded:
-            said = (
-                f"{self.succeeded:,} of {self.requests:,} requests succeeded, and min_success_ratio asks for "
-                f"{min_success_ratio:.4g} of them."
-            )
-        else:
-            said = f"None of the {self.requests:,} requests succeeded."
-        by_count = sorted(self.kinds.items(), key=lambda item: (-item[1].count, item[0]))
-        return "\n".join(
-            [said, *(f"{code}: {kind.count:,}, such as {kind.example!r}: {kind.message}" for code, kind in by_count)]
-        )
-
-
-def tally_files(paths: Iterable[Path]) -> Tally:
-    """Count what is in the result files of a batch, whatever was asked for; a file need not be there."""
-    tally = Tally()
-    for path in map(Path, paths):
-        if not path.exists():
-            continue
-        with path.open("rb", BUFFER_BYTES) as lines:
-            for line in lines:
-                found = read_line(line)
-                if found is None:
-                    continue
-                if found.succeeded:
-                    tally.succeeded += 1
-                    found.count_in(tally.consumption)
-                else:
-                    tally.add_failure(found.custom_id, line)
-    return tally
 
 
 def _refuse(custom_ids: Sequence[str], what: str) -> None:

@@ -28,7 +28,7 @@ from .files import download_file
 from .local import cancel, watch
 from .progress import StepProgress
 from .requests import Cutter, Limits
-from .results import Tally, tally_files
+from .tally import Tally, tally_files
 from .uploading import Uploads, upload_shards
 
 __all__ = [

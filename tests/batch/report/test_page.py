@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch.report import Report, page, render
-from flytekitplugins.openai.batch.results import Kind, Tally
+from flytekitplugins.openai.batch.tally import Kind, Tally
 from flytekitplugins.openai.batch.usage import Consumption, Spread, Usage
 
 VOID = {"meta", "br", "img", "link"}

@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 
 from flytekitplugins.openai.batch.history import moment
-from flytekitplugins.openai.batch.results import Kind, Tally
 from flytekitplugins.openai.batch.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.tally import Tally
 
 from .advice import advice_for
 from .histogram import Bar, bars_of
@@ -97,11 +97,6 @@ class Report:
                 failed += kind.count
         told = [(fate, count) for fate, count in unfinished.items() if count]
         return [("succeeded", self.tally.succeeded), ("failed", failed), *told]
-
-    @property
-    def kinds(self) -> list[tuple[str, Kind]]:
-        """The errors by their codes, the most frequent first."""
-        return sorted(self.tally.kinds.items(), key=lambda item: (-item[1].count, item[0]))
 
     @property
     def bars(self) -> list[Bar]:

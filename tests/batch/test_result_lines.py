@@ -1,0 +1,120 @@
+"""A line that comes back says whose it is, how it went, and what it took."""
+
+import json
+
+import pytest
+
+from flytekitplugins.openai.batch.result_lines import (
+    Failure,
+    failure_in,
+    is_worth_running_again,
+    missing_line,
+    read_line,
+)
+from flytekitplugins.openai.batch.usage import Usage
+from tests.builders import encode_line, make_answer, make_lost, make_refusal
+
+CHAT_USAGE = {
+    "prompt_tokens": 10,
+    "completion_tokens": 5,
+    "total_tokens": 15,
+    "prompt_tokens_details": {"cached_tokens": 4},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
+RESPONSES_USAGE = {
+    "input_tokens": 10,
+    "output_tokens": 5,
+    "total_tokens": 15,
+    "input_tokens_details": {"cached_tokens": 4},
+    "output_tokens_details": {"reasoning_tokens": 2},
+}
+
+
+def fate_of(line):
+    return None if (found := read_line(line)) is None else found.succeeded
+
+
+@pytest.mark.parametrize(
+    ("line", "succeeded"),
+    [
+        (make_answer(), True),
+        (make_answer(status=201), True),
+        (make_refusal(), False),
+        (make_refusal(status=500), False),
+        (make_lost(), False),
+        (make_answer(error={}), True),
+        (make_answer(error={"code": "x", "message": "y"}), False),
+        (make_answer(error="a text"), False),
+        (make_answer(status="200"), True),
+        (make_answer(body='{"usage": {"prompt_tokens": 1}}'), True),
+        (make_answer(body=[1, 2]), True),
+        (make_answer(usage={"prompt_tokens": "ten"}), True),
+        (make_answer(status=None), False),
+        (encode_line({"custom_id": "r-0"}), False),
+        (encode_line({"custom_id": "\ud800", "response": {"status_code": 200}}), True),
+    ],
+)
+def test_line_succeeded_when_it_has_an_answer_and_no_error(line, succeeded):
+    """The error of a request that the model's endpoint refused is null; servers differ in all the rest."""
+    assert fate_of(line) is succeeded
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"\n", b"{", b"[]", b"null", encode_line({"id": 1}), encode_line({"custom_id": 5}), b"\xff", b"[" * 9_999],
+)
+def test_line_of_nobody_is_none(line):
+    """Nothing in a file can make the reading fail."""
+    assert read_line(line) is None
+
+
+@pytest.mark.parametrize("usage", [CHAT_USAGE, RESPONSES_USAGE])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_usage_is_counted_for_every_endpoint(usage, as_text):
+    """Each has names of its own, and some servers write the body as text."""
+    body = {"usage": usage}
+    line = read_line(make_answer(body=json.dumps(body) if as_text else body))
+    assert line.usage == Usage(input_tokens=10, cached_tokens=4, output_tokens=5, reasoning_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("line", "failure"),
+    [
+        (make_refusal(), Failure("invalid_value", "no", 400)),
+        (make_lost(), Failure("batch_expired", "too late")),
+        (make_answer(status=429, body={}), Failure("429", "no reason given", 429)),
+        (
+            make_answer(status=500, body='{"error": {"type": "server_error"}}'),
+            Failure("server_error", "no reason given", 500),
+        ),
+        (missing_line("r-1", "missing", "nothing"), Failure("missing", "nothing")),
+        (b"junk", Failure("unknown", "no reason given")),
+        (make_answer(error="overloaded"), Failure("200", "overloaded", 200)),
+        (make_answer(status=404, body={"error": "no such model"}), Failure("404", "no such model", 404)),
+        (
+            make_answer(status=400, body={"object": "error", "message": "too long", "code": 40303}),
+            Failure("40303", "too long", 400),
+        ),
+        (make_answer(status=502, body="Bad Gateway"), Failure("502", "Bad Gateway", 502)),
+        (make_refusal(code="bad\ud800"), Failure("bad?", "no", 400)),
+    ],
+)
+def test_failure_is_what_the_line_says(line, failure):
+    """OpenAI's word for it, or the endpoint's, or at least the status."""
+    assert failure_in(line) == failure
+
+
+@pytest.mark.parametrize(
+    ("line", "worth"),
+    [
+        *((make_lost(code=code), True) for code in ("batch_expired", "batch_cancelled", "request_timeout")),
+        (missing_line("a", "missing", ""), True),
+        (missing_line("a", "internal_error", ""), True),
+        (missing_line("a", "duplicate_custom_id", ""), False),
+        *((make_refusal(status=status), True) for status in (408, 409, 429, 500, 503)),
+        *((make_refusal(status=status), False) for status in (400, 401, 403, 404, 422)),
+    ],
+)
+def test_request_is_worth_running_again_when_it_may_go_well(line, worth):
+    """What is wrong with the request itself stays wrong."""
+    assert is_worth_running_again(failure_in(line)) is worth

@@ -11,7 +11,7 @@ import yaml
 
 from flytekitplugins.openai import _metrics, create_batch, exceptions
 from flytekitplugins.openai.batch.connector import State
-from flytekitplugins.openai.batch.report.advice import BY_CODE
+from flytekitplugins.openai.batch.report.advice import BY_CODE, advice_for
 from flytekitplugins.openai.batch.result_lines import Failure, is_worth_running_again
 
 ROOT = Path(__file__).parent.parent
@@ -118,10 +118,10 @@ def test_arguments_of_create_batch_are_all_told():
 def test_errors_of_a_request_are_told_as_the_report_tells_them():
     """Code by code, with what to do, and whether it is run again."""
     told = {row[0].strip("`"): row[1:] for row in table(MESSAGES, "code | again | what to do")}
-    assert {code: told[code][1] for code in BY_CODE} == BY_CODE
-    assert {"invalid_output", "unreadable_line", "other"} == set(told) - set(BY_CODE)
-    for code, (again, advice) in told.items():
-        assert bool(again) is ("max_resubmissions" in advice) is is_worth_running_again(Failure(code, ""))
+    assert {code: told[code][1] for code in BY_CODE} == {code: advice_for(code) for code in BY_CODE}
+    assert {"invalid_output", "unreadable_line"} == set(told) - set(BY_CODE)
+    for code, (again, _) in told.items():
+        assert bool(again) is is_worth_running_again(Failure(code, ""))
 
 
 def test_errors_of_the_steps_are_told_with_their_codes():

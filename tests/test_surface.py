@@ -47,6 +47,7 @@ PURE = [
     "batch.report.histogram",
     "batch.report.page",
     "batch.report.prices",
+    "batch.report.texts",
     "batch.report.timeline",
     "batch.request_lines",
     "batch.requests",

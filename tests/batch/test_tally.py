@@ -18,7 +18,18 @@ def test_counts_add_up():
     """Succeeded and failed are all there were."""
     tally = make_tally(make_refusal("a"), make_lost("b"), make_lost("c"), succeeded=4)
     assert (tally.requests, tally.succeeded, tally.failed) == (7, 4, 3)
-    assert {code: kind.count for code, kind in tally.kinds.items()} == {"invalid_value": 1, "batch_expired": 2}
+    assert tally.errors == {"invalid_value": 1, "batch_expired": 2}
+
+
+def test_statuses_of_one_code_are_told_apart():
+    """What to do about them may be; how many have the code is told of both together."""
+    tally = make_tally(make_refusal(status=400), make_refusal(status=429), make_refusal(status=429))
+    assert [(kind.label, kind.count) for kind in tally.by_count] == [
+        ("invalid_value (429)", 2),
+        ("invalid_value (400)", 1),
+    ]
+    assert tally.errors == {"invalid_value": 3}
+    assert tally.worth_running_again == 2
 
 
 @pytest.mark.parametrize(
@@ -35,7 +46,8 @@ def test_complaint_has_a_line_for_each_code():
     """The most frequent first, each with an example."""
     tally = make_tally(make_refusal("a"), make_lost("b"), make_lost("c"))
     assert tally.complaint(0.0) == (
-        "None of the 3 requests succeeded.\nbatch_expired: 2, such as 'b': too late\ninvalid_value: 1, such as 'a': no"
+        "None of the 3 requests succeeded.\nbatch_expired: 2, such as 'b': too late\n"
+        "invalid_value (400): 1, such as 'a': no"
     )
     tally.succeeded = 1
     assert tally.complaint(0.5).startswith("1 of 4 requests succeeded, and min_success_ratio asks for 0.5 of them.\n")
@@ -45,14 +57,16 @@ def test_tally_holds_what_flyte_can(tmp_path):
     """Half a character, or a text of a megabyte, would cost the step all its results."""
     line = encode_line({"custom_id": "\ud800", "error": {"code": "c" * 999, "message": "m" * 10**6}})
     tally = make_tally(line)
-    [(code, kind)] = tally.kinds.items()
-    assert (len(code), kind.example, len(kind.message)) == (LONGEST_CODE, "?", LONGEST_MESSAGE)
+    [kind] = tally.kinds.values()
+    assert (len(kind.code), kind.example, len(kind.message)) == (LONGEST_CODE, "?", LONGEST_MESSAGE)
 
 
 def test_kinds_of_failures_are_limited():
     """A server that calls every error otherwise does not fill the memory, and none is lost."""
     tally = make_tally(*(make_refusal(code=f"code-{n}") for n in range(MOST_KINDS + 50)))
-    assert (len(tally.kinds), tally.kinds["other"].count, tally.failed) == (MOST_KINDS + 1, 50, MOST_KINDS + 50)
+    assert (len(tally.kinds), tally.errors["other"], tally.failed) == (MOST_KINDS + 1, 50, MOST_KINDS + 50)
+    assert tally.complaint(0.0).endswith("\nother: 50") is False
+    assert "\nother: 50\n" in tally.complaint(0.0)
 
 
 def test_files_are_tallied_whatever_was_asked_for(tmp_path):

@@ -120,8 +120,8 @@ def test_everything_failed_fails_the_collect_step(world, requests_file):
         start(world).run(requests_file(make_requests(5)))
     assert str(raised.value) == (
         "None of the 5 requests succeeded.\n"
-        "invalid_value: 4, such as 'r-1': bad\n"
-        "model_not_found: 1, such as 'r-0': gone"
+        "invalid_value (400): 4, such as 'r-1': bad\n"
+        "model_not_found (404): 1, such as 'r-0': gone"
     )
 
 

@@ -1,4 +1,4 @@
-"""Results in numbers: how many requests succeeded, with what the others failed, and whether that is good enough."""
+"""Results in numbers: how many requests succeeded, how the others failed, and whether that is good enough."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flytekitplugins.openai._text import whole
+from flytekitplugins.openai._text import shortened, whole
 
-from .result_lines import failure_in, read_line
+from .result_lines import Failure, failure_in, is_worth_running_again, read_line
 from .usage import Consumption
 
 __all__ = ["Kind", "Tally", "tally_files"]
@@ -21,12 +21,31 @@ LONGEST_CODE, LONGEST_EXAMPLE, LONGEST_MESSAGE = 100, 200, 1_000
 
 @dataclass
 class Kind:
-    """The requests that failed with one code: how many, and the first of them, cut to what a page can hold."""
+    """The requests that failed in one way: how many, and the first of them, cut to what a page can hold.
 
-    count: int
-    example: str
-    message: str
+    Attributes:
+        code: The error's code.
+        status: The HTTP status, where there was an answer.
+        count: How many there are.
+        example: The first one's `custom_id`.
+        message: What was said about it.
+    """
+
+    code: str
     status: int | None = None
+    count: int = 0
+    example: str = ""
+    message: str = ""
+
+    @property
+    def label(self) -> str:
+        """The code with the status, unless that is the code."""
+        return self.code if self.status is None or str(self.status) == self.code else f"{self.code} ({self.status})"
+
+    @property
+    def is_worth_running_again(self) -> bool:
+        """Whether they may well succeed the next time."""
+        return is_worth_running_again(Failure(self.code, self.message, self.status))
 
 
 @dataclass
@@ -35,7 +54,7 @@ class Tally:
 
     Attributes:
         succeeded: How many were answered.
-        kinds: The others by their error's code.
+        kinds: The others, by code and status.
         consumption: The tokens that the answers took.
         run_again: How many requests were run more than once.
         recovered: How many of these succeeded in the end.
@@ -43,18 +62,23 @@ class Tally:
 
     succeeded: int = 0
     consumption: Consumption = field(default_factory=Consumption)
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    kinds: dict[tuple[str, int | None], Kind] = field(default_factory=dict)
     run_again: int = 0
     recovered: int = 0
 
     def add_failure(self, custom_id: str, line: bytes) -> None:
         """Count a request that did not succeed."""
         failure = failure_in(line)
-        code = failure.code[:LONGEST_CODE]
-        if code not in self.kinds and len(self.kinds) >= MOST_KINDS:
-            code = OTHER_KINDS
-        first = Kind(0, whole(custom_id[:LONGEST_EXAMPLE]), failure.message[:LONGEST_MESSAGE], failure.status)
-        self.kinds.setdefault(code, first).count += 1
+        code = shortened(failure.code, LONGEST_CODE)
+        kind = self.kinds.get((code, failure.status))
+        if kind is None:
+            kind = Kind(OTHER_KINDS)
+            if len(self.kinds) < MOST_KINDS:
+                example = shortened(whole(custom_id), LONGEST_EXAMPLE)
+                message = shortened(failure.message, LONGEST_MESSAGE)
+                kind = Kind(code, failure.status, example=example, message=message)
+            kind = self.kinds.setdefault((kind.code, kind.status), kind)
+        kind.count += 1
 
     @property
     def failed(self) -> int:
@@ -67,12 +91,25 @@ class Tally:
         return self.succeeded + self.failed
 
     @property
-    def by_count(self) -> list[tuple[str, Kind]]:
-        """The kinds with their codes, the most frequent first."""
-        return sorted(self.kinds.items(), key=lambda item: (-item[1].count, item[0]))
+    def errors(self) -> dict[str, int]:
+        """How many failed with which code."""
+        counts: dict[str, int] = {}
+        for kind in self.kinds.values():
+            counts[kind.code] = counts.get(kind.code, 0) + kind.count
+        return counts
+
+    @property
+    def worth_running_again(self) -> int:
+        """How many of those that failed may well succeed the next time."""
+        return sum(kind.count for kind in self.kinds.values() if kind.is_worth_running_again)
+
+    @property
+    def by_count(self) -> list[Kind]:
+        """The kinds of failures, the most frequent first."""
+        return sorted(self.kinds.values(), key=lambda kind: (-kind.count, kind.label))
 
     def complaint(self, min_success_ratio: float) -> str:
-        """Why this is not good enough, with a line for each error code; "" when it is.
+        """Why this is not good enough, with a line for each kind of failure; "" when it is.
 
         Args:
             min_success_ratio: The part of the requests that must have succeeded, from 0 to 1. None at all is never
@@ -88,7 +125,10 @@ class Tally:
             )
         else:
             said = f"None of the {self.requests:,} requests succeeded."
-        told = (f"{code}: {kind.count:,}, such as {kind.example!r}: {kind.message}" for code, kind in self.by_count)
+        told = (
+            f"{kind.label}: {kind.count:,}" + (f", such as {kind.example!r}: {kind.message}" if kind.message else "")
+            for kind in self.by_count
+        )
         return "\n".join([said, *told])
 
 

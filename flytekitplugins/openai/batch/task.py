@@ -82,7 +82,7 @@ class BatchResult(DataClassJSONMixin):
             requests=tally.requests,
             succeeded=tally.succeeded,
             failed=tally.failed,
-            errors={code: kind.count for code, kind in tally.kinds.items()},
+            errors=tally.errors,
             report=HTMLPage(str(report)) if Path(report).exists() else None,
             **asdict(tally.consumption.usage),
         )

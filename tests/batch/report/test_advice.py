@@ -1,6 +1,6 @@
 import pytest
 
-from flytekitplugins.openai.batch.report.advice import BY_CODE, LATER, OTHERWISE, REQUEST, advice_for
+from flytekitplugins.openai.batch.report.advice import AGAIN, BY_CODE, OTHERWISE, REQUEST, TROUBLE, advice_for
 from flytekitplugins.openai.batch.result_lines import Failure, is_worth_running_again
 
 
@@ -9,10 +9,10 @@ from flytekitplugins.openai.batch.result_lines import Failure, is_worth_running_
     [
         ("context_length_exceeded", 400, BY_CODE["context_length_exceeded"]),
         ("new_code", 400, REQUEST),
-        ("new_code", 503, LATER),
+        ("new_code", 503, f"{TROUBLE} {AGAIN}"),
         ("new_code", 418, OTHERWISE),
         ("new_code", None, OTHERWISE),
-        ("batch_expired", None, BY_CODE["batch_expired"]),
+        ("batch_expired", None, f"{BY_CODE['batch_expired']} {AGAIN}"),
     ],
 )
 def test_advice_goes_by_the_code_and_else_by_the_status(code, status, advice):
@@ -20,14 +20,17 @@ def test_advice_goes_by_the_code_and_else_by_the_status(code, status, advice):
     assert advice_for(code, status) == advice
 
 
-@pytest.mark.parametrize("code", BY_CODE)
-def test_advice_by_code_agrees_with_what_is_run_again(code):
+@pytest.mark.parametrize(
+    ("code", "status"), [*((code, None) for code in BY_CODE), *(("unheard_of", status) for status in range(400, 600))]
+)
+def test_advice_agrees_with_what_is_run_again(code, status):
     """The page does not tell otherwise than the upload step does."""
-    assert ("max_resubmissions" in advice_for(code)) is is_worth_running_again(Failure(code, ""))
+    assert advice_for(code, status).endswith(AGAIN) is is_worth_running_again(Failure(code, "", status))
 
 
-@pytest.mark.parametrize("status", range(400, 600))
-def test_advice_by_status_agrees_with_what_is_run_again(status):
-    """The page does not tell otherwise than the upload step does."""
-    again = "max_resubmissions" in advice_for("unheard_of", status)
-    assert again is is_worth_running_again(Failure("unheard_of", "", status))
+@pytest.mark.parametrize(("run_again", "times"), [(1, "once"), (2, "twice"), (7, "7 times")])
+def test_what_was_run_again_already_is_not_advised_to_be(run_again, times):
+    """Whoever has set max_resubmissions need not be told of it."""
+    advice = advice_for("server_error", 500, run_again=run_again)
+    assert advice == f"{TROUBLE} It was run again {times}, and failed each time: try it later."
+    assert advice_for("invalid_value", 400, run_again=run_again) == BY_CODE["invalid_value"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytekitplugins.openai.batch.report.histogram import MOST_BARS, Bar, bars_of
+from flytekitplugins.openai.batch.report.histogram import FEWEST_BARS, MOST_BARS, Bar, bars_of
 from flytekitplugins.openai.batch.usage import Spread
 from tests.batch.test_usage import make_spread
 
@@ -25,6 +25,22 @@ def test_bars_are_drawn_around_most_answers():
     """One very long answer does not press the others into one bar."""
     bars = bars_of(make_spread(*[1, 2, 3] * 40, 50_000))
     assert bars == [Bar(1, 1, 40), Bar(2, 2, 40), Bar(3, 3, 40), Bar(4, None, 1)]
+
+
+def test_ranges_widen_where_some_answers_are_much_longer_than_most():
+    """Ranges of one size would have most answers in the first bar."""
+    bars = bars_of(make_spread(*[8, 9, 12, 30] * 25, *[900] * 20))
+    assert [(bar.label, bar.answers) for bar in bars if bar.answers] == [
+        ("5\u20139", 50),
+        ("10\u201319", 25),
+        ("20\u201349", 25),
+        ("500\u2013999", 20),
+    ]
+
+
+def test_few_answers_have_few_bars():
+    """A bar for each would tell nothing."""
+    assert len(bars_of(make_spread(10, 11, 12, 13, 14, 15))) <= FEWEST_BARS
 
 
 def test_nothing_is_drawn_where_nothing_was_written():

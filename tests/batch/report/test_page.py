@@ -57,11 +57,16 @@ def make_batch(number=1, **fields):
     return {"id": f"batch_{number}", "status": "completed", "request_counts": counts, **times, **fields}
 
 
-def make_tally(succeeded=9, *, model="gpt-4o-mini", **kinds):
+def make_kind(code="server_error", status=None, count=1, *, example="r-1", message="no"):
+    return Kind(code, status, count, example, message)
+
+
+def make_tally(succeeded=9, *kinds, model="gpt-4o-mini"):
     usage = Usage(1_000, 200, 300, 40)
     spread = Spread({30: succeeded - 1, 60: 1} if succeeded else {})
     consumption = Consumption({model: usage}, spread) if succeeded else Consumption()
-    return Tally(succeeded, consumption, kinds or {"batch_expired": Kind(1, "r-9", "too late")})
+    kinds = kinds or (make_kind("batch_expired", example="r-9", message="too late"),)
+    return Tally(succeeded, consumption, {(kind.code, kind.status): kind for kind in kinds})
 
 
 def make_report(*, tally=None, rounds=None, **fields):
@@ -83,11 +88,8 @@ def test_page_tells_what_ran():
 
 def test_page_tells_what_came_back():
     """Every request has one fate, and those that it did not come to are told apart."""
-    kinds = {
-        code: Kind(count, "r-1", "no", status)
-        for code, count, status in (("batch_expired", 3, None), ("missing", 2, None), ("server_error", 4, 500))
-    }
-    text = seen(tally=make_tally(1, **kinds)).text
+    kinds = make_kind("batch_expired", count=3), make_kind("missing", count=2), make_kind("server_error", 500, 4)
+    text = seen(tally=make_tally(1, *kinds)).text
     assert "1 of 10 requests succeeded (10.0 %)" in text
     assert "1 succeeded 10.0 % 4 failed 40.0 % 3 expired 30.0 % 2 missing 20.0 %" in text
     assert "cancelled" not in text
@@ -95,19 +97,50 @@ def test_page_tells_what_came_back():
 
 def test_error_has_an_example_and_what_to_do():
     """The most frequent one comes first."""
-    kinds = {"server_error": Kind(1, "r-1", "oops", 500), "context_length_exceeded": Kind(4, "r-7", "too long", 400)}
-    text = seen(tally=make_tally(5, **kinds)).text
+    long = make_kind("context_length_exceeded", 400, 4, example="r-7", message="too long")
+    text = seen(tally=make_tally(5, make_kind("server_error", 500), long)).text
     assert text.index("context_length_exceeded") < text.index("server_error")
     assert "HTTP 400 4 r-7 too long Shorten the prompt" in text
 
 
-def test_errors_beyond_the_first_kinds_are_counted():
+def test_statuses_of_one_code_are_told_apart():
+    """OpenAI has a type for many of them, and often no code: the advice goes by the status then."""
+    kinds = (make_kind("invalid_request_error", status, message=f"m{status}") for status in (400, 413))
+    text = seen(tally=make_tally(1, *kinds)).text
+    assert "HTTP 400 1 r-1 m400 Correct the request" in text
+    assert "HTTP 413 1 r-1 m413 Make the request smaller." in text
+
+
+def test_error_of_a_whole_batch_comes_first():
+    """One bad line is why thousands of others did not run."""
+    batch = make_batch(status="failed", errors={"data": [{"code": "invalid_json_line", "message": "no", "line": 7}]})
+    kinds = make_kind("missing", count=9_999), make_kind("invalid_json_line")
+    [first, _] = make_report(rounds=[[batch]], tally=make_tally(0, *kinds)).kinds
+    assert first.code == "invalid_json_line"
+
+
+def test_errors_beyond_the_first_kinds_are_folded_away():
     """A server may call every error otherwise."""
-    kinds = {f"code-{n:03}": Kind(1, "r", "m") for n in range(page.MOST_KINDS + 7)}
-    text = seen(tally=make_tally(1, **kinds)).text
-    assert "code-029" in text
-    assert "code-030" not in text
-    assert "And 7 more codes" in text
+    kinds = (make_kind(f"code-{n:03}", count=2) for n in range(page.MOST_KINDS + 7))
+    found = seen(tally=make_tally(1, *kinds))
+    assert found.elements["details"] == 1
+    assert "7 more codes, of 14 requests" in found.text
+
+
+def test_page_tells_how_many_may_go_well_another_time():
+    """The rest need a correction."""
+    kinds = make_kind("server_error", 500, 3), make_kind("invalid_value", 400, 2)
+    text = seen(tally=make_tally(5, *kinds)).text
+    assert "3 of the 5 requests that did not succeed may do so in another run." in text
+
+
+def test_advice_knows_what_was_run_again():
+    """The page of a workflow with max_resubmissions does not praise it."""
+    tally = make_tally(5, make_kind("server_error", 500))
+    assert "max_resubmissions" in seen(tally=tally).text
+    text = seen(tally=tally, rounds=[[make_batch()], [make_batch(2)]]).text
+    assert "It was run again once, and failed each time: try it later." in text
+    assert "max_resubmissions" not in text
 
 
 def test_run_again_is_told():
@@ -118,12 +151,21 @@ def test_run_again_is_told():
     assert "340 requests were run again, and 290 of them succeeded then." in page.text
     assert "First run" in page.text
     assert "Run again, once" in page.text
+    assert "2 completed; in 2 runs" in page.text
+
+
+def test_round_in_which_nothing_was_run_is_left_out():
+    """Everything had gone well before it."""
+    text = seen(rounds=[[make_batch()], [], []]).text
+    assert "1 completed" in text
+    assert "runs" not in text
 
 
 def test_batch_has_its_states_on_the_time_line():
     """How long it was in each, and where that stands on the line."""
     page = seen(rounds=[[make_batch()]])
-    assert "completed, 10 requests, 1 failed; validating 10 s; in progress 1 h; finalizing 1 min" in page.text
+    told = "completed 9 of 10 requests succeeded, 1 failed; validating 10 s; in progress 1 h; finalizing 1 min"
+    assert told in page.text
     assert ("style", "left:0.272%;width:98.093%") in page.attributes
 
 
@@ -136,18 +178,58 @@ def test_batches_beyond_the_first_are_folded_away():
     assert all(batch["id"] in found.words for batch in batches)
 
 
+def test_batches_that_did_not_complete_are_not_folded_away():
+    """They are what somebody is looking for."""
+    batches = [make_batch(n) for n in range(page.LINES + 3)] + [make_batch(99, status="expired")]
+    [run] = make_report(rounds=[batches]).runs
+    shown, folded = page.parted(run)
+    assert [lane.number for lane in shown] == [*range(1, page.LINES), page.LINES + 4]
+    assert [lane.number for lane in folded] == [*range(page.LINES, page.LINES + 4)]
+
+
+def test_batches_are_counted_by_how_they_ended():
+    """At the head of the page."""
+    batches = [make_batch(1), make_batch(2), make_batch(3, status="expired"), {"id": None, "status": "failed"}]
+    assert "Batches 2 completed, 1 expired, 1 never submitted" in seen(rounds=[batches]).text
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"total": 1_000, "completed": 597, "failed": 44}, "597 of 1,000 requests succeeded, 44 failed, 359 not run"),
+        ({"total": 1, "completed": 1, "failed": 0}, "1 of 1 request succeeded"),
+        ({"total": 0, "completed": 0, "failed": 0}, ""),
+    ],
+)
+def test_batch_tells_what_became_of_its_requests(counts, told):
+    """Of one that was refused OpenAI does not even count them."""
+    [[lane]] = make_report(rounds=[[make_batch(request_counts=counts)]]).runs
+    assert ", ".join(lane.counts) == told
+
+
+def test_batch_tells_its_model_where_there_are_several():
+    """An input is cut by model."""
+    tally = make_tally()
+    assert seen(rounds=[[make_batch(model="gpt-5-mini")]], tally=tally).words.count("gpt-5-mini") == 0
+    tally.consumption.of("gpt-5-mini-2026-01-01")
+    text = seen(rounds=[[make_batch(model="gpt-5-mini")]], tally=tally).text
+    assert "Models gpt-4o-mini, gpt-5-mini-2026-01-01 Endpoint" in text
+    assert "completed gpt-5-mini ; 9 of 10 requests" in text
+
+
 def test_batch_that_was_refused_is_told():
     """It has no id, and a reason."""
     error = {"code": "refused", "message": "OpenAI refused (400).", "line": None}
     text = seen(rounds=[[{"id": None, "status": "failed", "errors": {"data": [error]}}]]).text
-    assert "1 never submitted failed" in text
-    assert "refused: OpenAI refused (400)." in text
+    assert "1 never submitted refused: OpenAI refused (400)." in text
 
 
 def test_batch_is_linked_to_openais_platform():
     """Where that is what it runs on."""
     page = seen(link=lambda batch_id: f"https://platform.openai.com/batches/{batch_id}")
     assert ("href", "https://platform.openai.com/batches/batch_1") in page.attributes
+    # In the console it would open within the frame, and OpenAI's pages refuse that.
+    assert ("target", "_blank") in page.attributes
     assert seen().elements["a"] == 0
 
 
@@ -161,8 +243,25 @@ def test_tokens_are_told_by_model_and_spread():
 def test_cost_is_an_estimate():
     """And says so."""
     text = seen().text
+    assert "Tokens 1,000 in, 300 out Cost, estimated $0.00016" in text
     assert "gpt-4o-mini 1,000 200 300 40 $0.00016" in text
     assert "an estimate, not a bill" in text
+
+
+def test_cost_of_several_models_is_summed():
+    """And is more than that if the price of one is not known."""
+    tally = make_tally()
+    tally.consumption.of("gpt-5-mini").add(Usage(output_tokens=1_000_000))
+    assert "All models 1,000 200 1,000,300 40 $1.00" in seen(tally=tally).text
+    tally.consumption.of("my-deployment").add(Usage(output_tokens=1))
+    assert "All models 1,000 200 1,000,301 40 more than $1.00" in seen(tally=tally).text
+
+
+def test_cost_of_a_model_without_a_price_says_so():
+    """Installing what is installed would not help."""
+    text = seen(tally=make_tally(model="my-deployment")).text
+    assert "has no price of OpenAI's for this model." in text
+    assert "pip install" not in text
 
 
 def test_cost_that_is_not_known_says_how_to_know_it(monkeypatch):
@@ -196,7 +295,7 @@ def test_nothing_from_outside_becomes_markup(text):
     def with_text(text):
         error = {"code": text, "message": text, "line": 3}
         batch = make_batch(id=text or "b", status=text, endpoint=text, model=text, errors={"data": [error]})
-        tally = make_tally(model=text, **{text: Kind(1, text, text, 400)})
+        tally = make_tally(9, make_kind(text, 400, example=text, message=text), model=text)
         report = make_report(name=text, execution=text or "e", rounds=[[batch]], tally=tally, complaint=text or "c")
         return render(report)
 
@@ -210,7 +309,7 @@ def test_nothing_from_outside_becomes_markup(text):
 
 def test_hostile_text_is_shown_as_it_is():
     """Escaped, and not left out; what nobody would see is spelt out."""
-    text = seen(tally=make_tally(1, bad=Kind(1, HOSTILE[0], f"a\u202eb {HOSTILE[1]}"))).text
+    text = seen(tally=make_tally(1, make_kind(example=HOSTILE[0], message=f"a\u202eb {HOSTILE[1]}"))).text
     assert HOSTILE[0] in text
     assert f"a\\u202eb {HOSTILE[1]}" in text
 
@@ -219,30 +318,22 @@ def test_page_stays_small():
     """However long the texts are that it is given."""
     long = "x" * 10**6
     batch = make_batch(id=long, status=long, model=long, errors={"data": [{"code": long, "message": long}]})
-    report = make_report(name=long, rounds=[[batch]], tally=make_tally(model=long, **{long: Kind(1, long, long)}))
-    assert len(render(report)) < 50_000
+    tally = make_tally(9, make_kind(long, example=long, message=long), model=long)
+    assert len(render(make_report(name=long, rounds=[[batch]], tally=tally))) < 50_000
+
+
+def test_page_of_many_hostile_batches_stays_small():
+    """Five hundred is the most there are."""
+    batch = make_batch(id="\u202e" * 999, status="\u202e" * 999, errors={"data": [{"code": "c" * 999}]})
+    assert len(render(make_report(rounds=[[batch] * 500]))) < 3_000_000
 
 
 def test_page_loads_nothing_and_runs_nothing():
     """It is the same in the console, from a disk, and without a network."""
     html = render(make_report())
-    assert "http" not in html
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "default-src 'none'" in html
     assert "url(" not in html
     assert "@import" not in html
     assert html.lstrip().startswith("<!doctype html>")
-
-
-@pytest.mark.parametrize(
-    ("part", "whole", "text"),
-    [
-        (0, 0, "0 %"),
-        (0, 5, "0 %"),
-        (5, 5, "100 %"),
-        (1, 1_000_000, "0.1 %"),
-        (999_999, 1_000_000, "99.9 %"),
-        (1, 3, "33.3 %"),
-    ],
-)
-def test_share_is_never_all_of_less(part, whole, text):
-    """One failed request of a million is to be seen."""
-    assert page.share(part, whole) == text

@@ -42,7 +42,8 @@ def test_model_without_a_price_is_left_out(model):
     known, unknown = Usage(input_tokens=10), Usage(input_tokens=20)
     estimate = estimate_cost({"gpt-4o-mini": known, model: unknown})
     assert (list(estimate.by_model), estimate.is_complete) == (["gpt-4o-mini"], False)
-    assert estimate_cost({model: unknown}) is None
+    estimate = estimate_cost({model: unknown})
+    assert (estimate.by_model, estimate.is_complete) == ({}, False)
 
 
 def test_nothing_is_estimated_without_prices(monkeypatch):

@@ -1,23 +1,26 @@
-"""What to do about a request that failed, by its error's code or else by its HTTP status."""
+"""What to do about requests that failed, by their error's code or else by its HTTP status."""
 
 from __future__ import annotations
 
+from flytekitplugins.openai.batch.result_lines import Failure, is_worth_running_again
+
 __all__ = ["BY_CODE", "BY_STATUS", "advice_for"]
 
-AGAIN = "Run it again; max_resubmissions does so by itself."
-LATER = f"OpenAI's trouble, not the request's. {AGAIN}"
 REQUEST = "Correct the request, as the message says; every run of it would fail."
+TROUBLE = "OpenAI's trouble, not the request's."
+# What is worth another run is told so, by the same rule as it gets one.
+AGAIN = "Run it again; max_resubmissions does so by itself."
 
 # Codes of requests that never got an HTTP answer come from the batch, all others from the endpoint that was to answer.
 # https://platform.openai.com/docs/guides/batch, https://platform.openai.com/docs/guides/error-codes
 BY_CODE = {
-    "batch_expired": f"OpenAI did not come to it within 24 hours. {AGAIN}",
-    "batch_cancelled": f"The batch was cancelled before it came to this request. {AGAIN}",
-    "request_timeout": f"The model took too long. {AGAIN}",
-    "missing": f"Nothing came back, and most likely nothing is billed. {AGAIN}",
-    "internal_error": LATER,
-    "server_error": LATER,
-    "rate_limit_exceeded": f"{AGAIN} If it stays, fewer batches at once: max_concurrent_batches.",
+    "batch_expired": "OpenAI did not come to it within 24 hours.",
+    "batch_cancelled": "The batch was cancelled before it came to this request.",
+    "request_timeout": "The model took too long.",
+    "missing": "Nothing came back, and most likely nothing is billed.",
+    "internal_error": TROUBLE,
+    "server_error": TROUBLE,
+    "rate_limit_exceeded": "Too much at once for the model; if it stays, set max_concurrent_batches.",
     "token_limit_exceeded": "OpenAI's queue was full. Run it again later, with max_concurrent_batches or fewer tokens.",
     "insufficient_quota": "The account has no credit left: add some, then run it again.",
     "billing_hard_limit_reached": "The account's spending limit is reached: raise it, then run it again.",
@@ -30,6 +33,9 @@ BY_CODE = {
     "mismatched_model": "A file is for one model; create_batch cuts its input so.",
     "invalid_api_key": "Store a valid key in the secret, and run it again.",
     "invalid_json_line": REQUEST,
+    "invalid_request": "OpenAI could not run the batch; if it found no file, the steps' keys are of two projects.",
+    "empty_file": "The batch's file had no requests in it.",
+    "refused": "OpenAI did not take the batch: do what the message says, then run it again.",
     "invalid_url": "The request's url must be the batch's endpoint.",
     "missing_required_parameter": REQUEST,
     "unknown_parameter": REQUEST,
@@ -39,6 +45,7 @@ BY_CODE = {
     "invalid_value": REQUEST,
     "duplicate_custom_id": "Give each request a custom_id of its own.",
     "streaming_unsupported": "Leave stream out: a batch does not stream.",
+    "other": "There are more than 200 kinds of errors; these are the rest of them. Look into the error file.",
 }
 BY_STATUS = {
     400: REQUEST,
@@ -46,20 +53,27 @@ BY_STATUS = {
     403: "The key's project is not allowed to do this; ask for it in OpenAI's settings.",
     404: "Look for a typing error in what the message names, and whether the key's project may use it.",
     408: BY_CODE["request_timeout"],
-    409: AGAIN,
+    409: "Something else was being done with it.",
     413: "Make the request smaller.",
     422: REQUEST,
     429: BY_CODE["rate_limit_exceeded"],
 }
-OTHERWISE = "Read the message; the code is none of OpenAI's well-known ones."
+OTHERWISE = "Read the message: the code is not a well-known one."
 
 
-def advice_for(code: str, status: int | None = None) -> str:
+def advice_for(code: str, status: int | None = None, *, run_again: int = 0) -> str:
     """What to do, in a sentence or two.
 
     Args:
         code: The error's code.
         status: The HTTP status, where there was an answer.
+        run_again: How often what is worth it has been run again already.
     """
     known = BY_CODE.get(code) or BY_STATUS.get(status or 0)
-    return known or (LATER if status is not None and status >= 500 else OTHERWISE)
+    advice = known or (TROUBLE if status is not None and status >= 500 else OTHERWISE)
+    if not is_worth_running_again(Failure(code, "", status)):
+        return advice
+    if run_again:
+        times = "once" if run_again == 1 else "twice" if run_again == 2 else f"{run_again} times"
+        return f"{advice} It was run again {times}, and failed each time: try it later."
+    return f"{advice} {AGAIN}"

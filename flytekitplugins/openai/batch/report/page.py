@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import jinja2
 
+from flytekitplugins.openai._text import shortened
 from flytekitplugins.openai.batch.history import moment
 from flytekitplugins.openai.batch.snapshot import BatchSnapshot
-from flytekitplugins.openai.batch.tally import Tally
+from flytekitplugins.openai.batch.tally import Kind, Tally
 
 from .advice import advice_for
 from .histogram import Bar, bars_of
 from .prices import Estimate, estimate_cost
+from .texts import dollars, plural, seen, share
 from .timeline import Span, Stay, duration, phases_of, stays_in, ticks_of
 
 __all__ = ["Report", "render"]
 
-# Of so many batches each has its line at once; the lines of the others are folded away.
+# So many batches of a run are told of at once; the others are folded away.
 LINES = 20
-# So many kinds of errors have a row.
+# So many kinds of errors, too.
 MOST_KINDS = 30
+# Of a name from outside so much is shown, where there may be hundreds.
+LONGEST_NAME = 100
 # Requests that did not fail but were not run to their end, by their codes.
 UNFINISHED = {"batch_expired": "expired", "batch_cancelled": "cancelled", "missing": "missing"}
-# Of a text from outside so much is shown.
-MOST_CHARACTERS = 1_000
-# They are not to be seen, or change the order of what is; half a character cannot even be written.
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A batch on the time line; they are counted from 1 in each run."""
+
+    number: int
+    batch: BatchSnapshot
+
+    @property
+    def status(self) -> str:
+        """How it ended."""
+        return self.batch.status if self.batch.id else "never submitted"
+
+    @property
+    def counts(self) -> list[str]:
+        """`597 of 1,000 requests succeeded`, and what became of the others, as far as OpenAI told."""
+        batch = self.batch
+        if not batch.total:
+            return []
+        others = {"failed": batch.failed, "not run": max(batch.total - batch.done, 0)}
+        told = [f"{count:,} {fate}" for fate, count in others.items() if count]
+        return [f"{batch.completed:,} of {plural(batch.total, 'request')} succeeded", *told]
 
 
 @dataclass(frozen=True)
@@ -55,25 +77,34 @@ class Report:
     link: Callable[[str], str | None] = lambda _: None
 
     @cached_property
-    def runs(self) -> list[list[BatchSnapshot]]:
-        """The batches of each round, read."""
-        return [[BatchSnapshot.from_dict(batch) for batch in batches] for batches in self.rounds]
+    def runs(self) -> list[list[Lane]]:
+        """The batches of each round in which there was something to run."""
+        return [
+            [Lane(number, BatchSnapshot.from_dict(batch)) for number, batch in enumerate(batches, start=1)]
+            for batches in self.rounds
+            if batches
+        ]
 
-    @property
+    @cached_property
     def batches(self) -> list[BatchSnapshot]:
         """All of them."""
-        return [batch for run in self.runs for batch in run]
+        return [lane.batch for run in self.runs for lane in run]
+
+    @property
+    def statuses(self) -> list[tuple[str, int]]:
+        """How many batches ended how, the most frequent first."""
+        return Counter(lane.status for run in self.runs for lane in run).most_common()
 
     @cached_property
     def span(self) -> Span | None:
         """When they ran."""
         return Span.of(self.batches)
 
-    @property
+    @cached_property
     def models(self) -> list[str]:
-        """Which models answered, or were to."""
-        named = [*self.tally.consumption.by_model, *(batch.model or "" for batch in self.batches)]
-        return list(dict.fromkeys(name for name in named if name))
+        """Which models answered, or, if none did or the server does not tell, were asked."""
+        answered = [model for model in self.tally.consumption.by_model if model]
+        return answered or list(dict.fromkeys(batch.model for batch in self.batches if batch.model))
 
     @property
     def endpoints(self) -> list[str]:
@@ -87,16 +118,21 @@ class Report:
 
     @property
     def fates(self) -> list[tuple[str, int]]:
-        """How many requests each fate had; of those that none had, only success and failure are told."""
-        unfinished = dict.fromkeys(UNFINISHED.values(), 0)
-        failed = 0
-        for code, kind in self.tally.kinds.items():
-            if code in UNFINISHED:
-                unfinished[UNFINISHED[code]] += kind.count
-            else:
-                failed += kind.count
-        told = [(fate, count) for fate, count in unfinished.items() if count]
-        return [("succeeded", self.tally.succeeded), ("failed", failed), *told]
+        """How many requests had each fate, without those that none had."""
+        counts = {"succeeded": self.tally.succeeded, "failed": 0, **dict.fromkeys(UNFINISHED.values(), 0)}
+        for kind in self.tally.kinds.values():
+            counts[UNFINISHED.get(kind.code, "failed")] += kind.count
+        return [(fate, count) for fate, count in counts.items() if count]
+
+    @cached_property
+    def kinds(self) -> list[Kind]:
+        """The kinds of errors: first those that OpenAI found in a whole batch, which many others may come from."""
+        of_batches = {error.code for batch in self.batches for error in batch.errors}
+        return sorted(self.tally.by_count, key=lambda kind: kind.code not in of_batches)
+
+    def advice(self, kind: Kind) -> str:
+        """What to do about an error."""
+        return advice_for(kind.code, kind.status, run_again=max(len(self.runs) - 1, 0))
 
     @property
     def bars(self) -> list[Bar]:
@@ -105,17 +141,20 @@ class Report:
 
     @cached_property
     def cost(self) -> Estimate | None:
-        """What it cost, if that can be told."""
+        """What it cost, if prices are installed."""
         return estimate_cost(self.tally.consumption.by_model)
+
+
+def parted(run: Sequence[Lane]) -> tuple[list[Lane], list[Lane]]:
+    """The batches that are told of at once, those that did not complete before others, and the rest."""
+    chosen = sorted(run, key=lambda lane: lane.status == "completed")[:LINES]
+    numbers = {lane.number for lane in chosen}
+    return [lane for lane in run if lane.number in numbers], [lane for lane in run if lane.number not in numbers]
 
 
 def render(report: Report) -> str:
     """The page as HTML: a document of its own, without scripts, in which nothing from outside is taken for markup."""
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(report=report, tally=report.tally, lines=LINES, most_kinds=MOST_KINDS)
-    )
+    return _environment().get_template("report.html").render(report=report, tally=report.tally)
 
 
 def _environment() -> jinja2.Environment:
@@ -123,7 +162,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("flytekitplugins.openai.batch", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_seen,
+        finalize=seen,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -132,34 +171,13 @@ def _environment() -> jinja2.Environment:
         "dollars": dollars,
         "duration": duration,
         "moment": moment,
+        "name": lambda text: shortened(text, LONGEST_NAME),
+        "parted": parted,
+        "phases": phases_of,
+        "plural": plural,
         "share": share,
+        "shortened": shortened,
+        "ticks": ticks_of,
     }
-    environment.globals |= {"advice_for": advice_for, "phases_of": phases_of, "ticks_of": ticks_of}
+    environment.globals["MOST_KINDS"] = MOST_KINDS
     return environment
-
-
-def _seen(value: object) -> object:
-    """What is put into the page: not too long, and with characters spelt out that would hide or reorder others."""
-    if hasattr(value, "__html__"):
-        return value
-    text = str(value)
-    if len(text) > MOST_CHARACTERS:
-        text = f"{text[:MOST_CHARACTERS]}\u2026"
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-
-
-def share(part: float, whole: float) -> str:
-    """`98.1 %`; never 100 % of less than all, and never 0 % of something."""
-    if not whole:
-        return "0 %"
-    percent = 100 * part / whole
-    if 0 < part < whole:
-        percent = min(max(percent, 0.1), 99.9)
-    return f"{percent:.1f} %" if percent not in (0, 100) else f"{percent:.0f} %"
-
-
-def dollars(amount: Decimal) -> str:
-    """`$1,234.50`, `$0.0031`: to the cent, or to two digits if it is less than that."""
-    if amount >= Decimal("0.01") or not amount:
-        return f"${amount:,.2f}"
-    return f"${amount:,.{1 - amount.adjusted()}f}"

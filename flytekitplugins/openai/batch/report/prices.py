@@ -22,7 +22,7 @@ class Estimate:
     """US dollars.
 
     Attributes:
-        by_model: For each model, without those whose price is not known.
+        by_model: For each model, without those whose price is not known; there may be none.
         is_complete: Whether the price of every model is known.
     """
 
@@ -36,7 +36,7 @@ class Estimate:
 
 
 def estimate_cost(by_model: Mapping[str, Usage]) -> Estimate | None:
-    """What the tokens of these models cost at OpenAI in a batch; `None` when no prices are installed or known.
+    """What the tokens of these models cost at OpenAI in a batch; `None` when no prices are installed.
 
     Nothing is fetched: the prices are those of the installed release of `genai-prices`. Surcharges for very long
     prompts are not in it.
@@ -47,7 +47,7 @@ def estimate_cost(by_model: Mapping[str, Usage]) -> Estimate | None:
         return None
     costs = {model: _cost(genai_prices, model, usage) for model, usage in by_model.items()}
     known = {model: cost for model, cost in costs.items() if cost is not None}
-    return Estimate(known, len(known) == len(costs)) if known else None
+    return Estimate(known, len(known) == len(costs))
 
 
 def _cost(genai_prices: Any, model: str, usage: Usage) -> Decimal | None:

@@ -1,0 +1,56 @@
+"""What stands on the page: numbers as people write them, and texts from outside so that all of them can be seen."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from flytekitplugins.openai._text import shortened
+
+__all__ = ["dollars", "plural", "seen", "share"]
+
+# Of a text from outside so much is shown.
+MOST_CHARACTERS = 1_000
+_LINE_ENDS = re.compile(r"\r\n?")
+_GAPS = re.compile(r"\n{3,}")
+# They are not to be seen, or change the order of what is; half a character cannot even be written.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff"
+    "\U000e0000-\U000e007f]"
+)
+
+
+def seen(value: object) -> object:
+    """What is put into the page: not too long, and with characters spelt out that would hide or reorder others."""
+    if hasattr(value, "__html__"):
+        return value
+    text = _GAPS.sub("\n\n", _LINE_ENDS.sub("\n", str(value)))
+    return _UNSEEN.sub(_spelt_out, shortened(text, MOST_CHARACTERS))
+
+
+def _spelt_out(match: re.Match[str]) -> str:
+    number = ord(match.group())
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 request`, `1,000 requests`, `2 batches`."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
+def share(part: float, whole: float) -> str:
+    """`98.1 %`; never 100 % of less than all, and never 0 % of something."""
+    percent = 100 * part / whole if whole else 0
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    if 99.9 < percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.1f} %" if percent not in (0, 100) else f"{percent:.0f} %"
+
+
+def dollars(amount: Decimal) -> str:
+    """`$1,234.50`, `$0.0031`: to the cent, or to two digits if it is less than that."""
+    if amount >= Decimal("0.01") or not amount:
+        return f"${amount:,.2f}"
+    return f"${amount:,.{1 - amount.adjusted()}f}"

@@ -134,16 +134,35 @@ def test_internal_error_ends_the_run(openai_emulator):
         ask_all(count=1)
 
 
+# A stream that is interrupted in the middle of its first line.
+INTERRUPTING = """
+import io, os, signal, sys
+class Interrupting(io.FileIO):
+    lines = 0
+    def write(self, data):
+        self.lines += 1
+        written = super().write(data)
+        if self.lines == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return written
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Interrupting(2, "w", closefd=False)), line_buffering=True)
+"""
+
+
+def start_script(emulator, directory, *, beginning=""):
+    """A process that runs a batch of three requests, which takes long."""
+    emulator.change(requests_per_second=0.001)
+    script = directory / "script.py"
+    script.write_text(
+        f"{beginning}\nfrom flytekitplugins.openai import BatchEndpointTask\n"
+        f"BatchEndpointTask(name='batch', config={{}})(input_file_id={upload(emulator, make_requests(3))!r})\n"
+    )
+    return subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True)
+
+
 def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
     """A batch that nobody waits for goes on being billed."""
-    openai_emulator.change(requests_per_second=0.001)
-    file_id = upload(openai_emulator, make_requests(3))
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from flytekitplugins.openai import BatchEndpointTask\n"
-        f"BatchEndpointTask(name='batch', config={{}})(input_file_id={file_id!r})\n"
-    )
-    run = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True)
+    run = start_script(openai_emulator, tmp_path)
     # Only when it says where the batch is, it has been created and is being watched.
     first_line = run.stderr.readline()
     run.send_signal(signal.SIGINT)
@@ -153,6 +172,16 @@ def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
     assert first_line.startswith("batch: ")
     assert said == f"batch: interrupted; batch {batch.id!r} is being cancelled.\n"
     assert batch.status == "cancelled"
+
+
+def test_run_that_is_interrupted_in_the_middle_of_a_line_says_so_at_its_end(openai_emulator, tmp_path):
+    """Python refuses to write to a stream that is being written to."""
+    said = start_script(openai_emulator, tmp_path, beginning=INTERRUPTING).communicate(timeout=30)[1]
+    with make_client(openai_emulator) as client:
+        [batch] = client.batches.list().data
+    assert batch.status == "cancelled"
+    assert "Traceback" not in said
+    assert said.endswith(f"\nbatch: interrupted; batch {batch.id!r} is being cancelled.\n")
 
 
 def interrupt(emulator, capsys, *faults):

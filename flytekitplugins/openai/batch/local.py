@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import contextvars
+import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -74,7 +76,12 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
         said = f"interrupted; {_named(stopped)} being cancelled."
     else:
         said = "interrupted; no batch was running."
-    console.print(f"{name}: {said}", markup=False)
+    tell = functools.partial(console.print, f"{name}: {said}", markup=False)
+    try:
+        tell()
+    except RuntimeError:
+        # The interrupt came in the middle of a line, and Python lets nobody write to a stream that is being written to.
+        atexit.register(tell)
 
 
 def _named(batch_ids: list[str]) -> str:

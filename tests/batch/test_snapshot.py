@@ -43,9 +43,11 @@ def test_counts_that_are_not_there_are_zero(counts):
     assert (batch.total, batch.completed, batch.failed) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("moment", [1_700_000_000, "2023-11-14T22:13:20Z", "2023-11-14T22:13:20+00:00"])
-def test_times_are_unix_seconds_or_iso_texts(moment):
-    """OpenAI sends numbers, some compatible servers ISO 8601."""
+@pytest.mark.parametrize(
+    "moment", [1_700_000_000, 1_700_000_000_000, "2023-11-14T22:13:20Z", "2023-11-14T22:13:20+00:00"]
+)
+def test_times_are_unix_seconds_whatever_a_server_sends(moment):
+    """OpenAI sends numbers, some compatible servers milliseconds or ISO 8601."""
     assert BatchSnapshot.from_dict({"created_at": moment}).times == {"created_at": 1_700_000_000.0}
 
 
@@ -149,7 +151,7 @@ def test_line_number_without_end_is_left_out(line):
     assert BatchSnapshot.from_dict({"errors": [{"line": line}]}).errors[0].line is None
 
 
-@pytest.mark.parametrize("moment", [0, -5])
+@pytest.mark.parametrize("moment", [0, -5, 1e30, 1.7e308])
 def test_time_that_is_none_is_left_out(moment):
-    """Some servers write zero where OpenAI writes null."""
+    """Some servers write zero where OpenAI writes null; and no date is after the year 9999."""
     assert BatchSnapshot.from_dict({"created_at": moment}).times == {}

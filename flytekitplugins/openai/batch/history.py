@@ -70,8 +70,5 @@ def _within(usage: Mapping[str, Any], path: tuple[str, ...]) -> int | None:
 
 
 def moment(seconds: float) -> str:
-    """A time in Unix seconds as people write it; what cannot be one, as it is."""
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (OverflowError, OSError, ValueError):
-        return f"{seconds:g}"
+    """A time of a batch, in Unix seconds, as people write it."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

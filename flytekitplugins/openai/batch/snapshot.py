@@ -26,6 +26,10 @@ _TIMES = (
     "expires_at",
 )
 _ENDS = ("completed_at", "failed_at", "expired_at", "cancelled_at")
+# No batch is of the year 5138, which this is in seconds; in milliseconds, as some servers write, it is 1973.
+MILLISECONDS_FROM = 1e11
+# The end of the year 9999, and of what can be told as a date.
+LATEST = 253_402_300_799
 # More digits than any line number has.
 LONGEST_NUMBER = 18
 _FILE_IDS = ("input_file_id", "output_file_id", "error_file_id")
@@ -163,8 +167,9 @@ def _is_finite(value: object) -> TypeGuard[float]:
 def _seconds(value: object) -> float | None:
     """Unix seconds, from a number or from an ISO 8601 text as some compatible servers send it."""
     if _is_finite(value):
+        seconds = value / 1_000 if value > MILLISECONDS_FROM else float(value)
         # Some write zero for none.
-        return float(value) if value > 0 else None
+        return seconds if 0 < seconds <= LATEST else None
     if not isinstance(value, str):
         return None
     try:

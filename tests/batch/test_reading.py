@@ -1,12 +1,11 @@
 import enum
 import json
-import sys
 import tracemalloc
 from typing import Literal
 
 import pytest
 from flytekit.types.file import JSONLFile
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, field_validator
 
 from flytekitplugins.openai import BatchResult, read_results
 from tests.batch.test_rows import make_chat, make_line
@@ -81,12 +80,55 @@ def test_what_is_wrong_is_told_in_short(make_result):
     assert row.error_message.endswith("(and 2 more)")
 
 
-def test_results_are_an_iterator(make_result):
-    """What has been read is over."""
+def test_validator_that_fails_costs_its_answer_alone(make_result):
+    """Pydantic hands on what is no ValueError, and a generator that has raised is over."""
+
+    class Strange(BaseModel):
+        team: str
+
+        @field_validator("team")
+        @classmethod
+        def look_up(cls, team):
+            return {"billing": 1}[team]
+
+    good, bad = read_results(make_result([GOOD, BAD]), Strange)
+    assert (good.ok, good.output.team) == (True, 1)
+    assert (bad.error_code, bad.error_message) == ("invalid_output", "the answer does not fit: KeyError: 'sales'")
+
+
+@pytest.mark.parametrize("wrong", [None, "result.jsonl", {}])
+def test_what_is_no_result_is_refused_at_once(wrong):
+    """And not with the first row, which may be far away."""
+    with pytest.raises(TypeError, match="read_results reads the BatchResult that a batch workflow gives, not "):
+        read_results(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["Triage", Triage(team="billing"), {"type": "object"}, object()])
+def test_model_that_is_no_type_is_refused_at_once(wrong):
+    """An object of the model is the likeliest slip."""
+    with pytest.raises(TypeError, match="model must be a type"):
+        read_results(BatchResult(), wrong)
+
+
+def test_reading_that_is_closed_lets_go_of_its_file(make_result):
+    """Whoever looks for one row need not read them all."""
+    rows = iter(read_results(make_result([GOOD, BAD])))
+    next(rows)
+    rows.close()
+    assert list(rows) == []
+
+
+def test_blank_lines_are_no_rows(make_result):
+    """Whatever a line is ended by."""
+    assert [row.custom_id for row in read_results(make_result([GOOD + b"\r", b"\r", b"", BAD]))] == ["good", "bad"]
+
+
+def test_results_can_be_gone_through_again(make_result):
+    """Nobody looks at what is missing from a table because the rows were counted before."""
     results = read_results(make_result([GOOD, BAD]))
-    assert next(results).custom_id == "good"
-    assert [row.custom_id for row in results] == ["bad"]
-    assert list(results) == []
+    assert sum(row.ok for row in results) == 2
+    assert [row.custom_id for row in results] == ["good", "bad"]
+    assert len(results.to_pandas()) == 2
 
 
 def test_separators_of_unicode_do_not_end_a_line(make_result):
@@ -104,45 +146,3 @@ def test_reading_streams(make_result):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10_000_000
-
-
-def test_table_has_a_column_for_each_field(make_result):
-    """In one line."""
-    frame = read_results(make_result([GOOD, BAD], [LOST]), Triage).to_pandas()
-    assert list(frame.custom_id) == ["good", "bad", "lost"]
-    assert frame["output.team"].dropna().to_list() == ["billing"]
-    assert frame.groupby("error_code").size().to_dict() == {"batch_expired": 1, "invalid_output": 1}
-    assert frame.output_tokens.sum() == 2
-    assert str(frame.status_code.dtype) == "Int64"
-
-
-def test_table_has_a_column_for_an_output_that_has_no_fields(make_result):
-    """A number, for example."""
-    frame = read_results(make_result([make_line(make_chat("7"))]), int).to_pandas()
-    assert frame.output.to_list() == [7]
-
-
-def test_table_has_the_columns_of_a_model_that_no_answer_fits(make_result):
-    """What reads it need not ask whether any did."""
-    frame = read_results(make_result([BAD], [LOST]), Triage).to_pandas()
-    assert frame["output.team"].isna().all()
-
-
-def test_table_of_a_model_without_fields_has_one_column(make_result):
-    """A list is a list."""
-    frame = read_results(make_result([make_line(make_chat("[1, 2]"))]), RootModel[list[int]]).to_pandas()
-    assert frame.output.to_list() == [[1, 2]]
-
-
-def test_table_of_nothing_has_its_columns():
-    """What reads it need not ask."""
-    frame = read_results(BatchResult()).to_pandas()
-    assert len(frame) == 0
-    assert {"custom_id", "ok", "text", "output_tokens", "body"} <= set(frame.columns)
-
-
-def test_table_needs_pandas(make_result, monkeypatch):
-    """It is the user's, and not a dependency."""
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError):
-        read_results(make_result([GOOD])).to_pandas()

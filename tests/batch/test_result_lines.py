@@ -46,6 +46,8 @@ def fate_of(line):
         (make_answer(error={"code": "x", "message": "y"}), False),
         (make_answer(error="a text"), False),
         (make_answer(status="200"), True),
+        (make_answer(status=200.0), True),
+        (b"\xef\xbb\xbf" + make_answer(), True),
         (make_answer(body='{"usage": {"prompt_tokens": 1}}'), True),
         (make_answer(body=[1, 2]), True),
         (make_answer(usage={"prompt_tokens": "ten"}), True),

@@ -1,10 +1,12 @@
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytekitplugins.openai.batch.rows import INVALID_OUTPUT, ResultRow, row_of
+from flytekitplugins.openai.batch.rows import INVALID_OUTPUT, LONGEST_MESSAGE, ResultRow, row_of
+from flytekitplugins.openai.batch.table import table_of
 from flytekitplugins.openai.batch.usage import Usage
 
 
@@ -24,8 +26,9 @@ def make_response(*parts, **fields):
 TEXT = {"type": "output_text", "text": "hi"}
 
 
-def refuse(text):
-    raise ValueError("the answer does not fit: team: Field required")
+def take_numbers(text):
+    if not text.isdigit():
+        raise ValueError("the answer does not fit: team: Field required")
 
 
 def test_answer_is_ok():
@@ -49,7 +52,7 @@ def test_refused_request_has_its_code_and_status():
 
 
 def test_request_that_was_not_run_has_a_code_alone():
-    """There is no answer, so no status and no body."""
+    """There is no answer, so no status, and nothing in the body."""
     row = row_of(make_line(error={"code": "batch_expired", "message": "too late"}))
     assert row == ResultRow("r-1", ok=False, error_code="batch_expired", error_message="too late")
 
@@ -62,6 +65,9 @@ def test_request_that_was_not_run_has_a_code_alone():
         (make_response(TEXT), "hi"),
         (make_response(TEXT, TEXT), "hihi"),
         (make_chat(None), None),
+        (make_chat([{"type": "text", "text": "h"}, {"type": "text", "text": "i"}, {"type": "image"}]), "hi"),
+        (make_chat("x\ud800"), "x?"),
+        (make_response({"type": "reasoning_text", "text": "hm"}, TEXT), "hi"),
         ({"data": [{"embedding": [0.5]}]}, None),
         ({"choices": []}, None),
         ({"choices": [{"text": "hi"}, {"text": "ho"}]}, "hi"),
@@ -97,19 +103,61 @@ def test_output_is_what_the_text_was_understood_as():
             make_response(TEXT, incomplete_details={"reason": "max_output_tokens"}),
             "the answer was cut off (max_output_tokens); the answer does not fit: team: Field required",
         ),
+        (make_chat("7", finish_reason="length"), "the answer was cut off (length)"),
+        (make_chat("x", finish_reason="eos"), "the answer does not fit: team: Field required"),
+        (make_chat(None, finish_reason="tool_calls"), "the answer has no text"),
+        (
+            make_response(status="failed", error={"code": "server_error", "message": "oops"}),
+            "the model failed (oops); the answer has no text",
+        ),
         ({"data": []}, "the answer has no text"),
     ],
 )
 def test_answer_that_does_not_fit_is_not_ok(body, message):
     """It says what is wrong, and why that may be; what was paid for is still there."""
-    row = row_of(make_line(body), refuse)
+    row = row_of(make_line(body), take_numbers)
     assert (row.ok, row.error_code, row.error_message) == (False, INVALID_OUTPUT, message)
     assert (row.status_code, row.body, row.output) == (200, body, None)
 
 
+def test_message_about_an_answer_is_short():
+    """A model may refuse at length."""
+    row = row_of(make_line(make_chat(None, refusal="no" * 9_999)), take_numbers)
+    assert len(row.error_message) == LONGEST_MESSAGE
+
+
 def test_failed_request_is_not_validated():
     """Its error is its own."""
-    assert row_of(make_line(error={"code": "missing"}), refuse).error_code == "missing"
+    assert row_of(make_line(error={"code": "missing"}), take_numbers).error_code == "missing"
+
+
+def test_byte_that_is_no_utf_8_does_not_cost_the_answer():
+    """The collect step, which does not look at texts, has counted it as one that succeeded."""
+    row = row_of(make_line(make_chat("h!")).replace(b"!", b"\xff"))
+    assert (row.custom_id, row.ok, row.text) == ("r-1", True, "h\ufffd")
+
+
+def test_mark_at_the_beginning_of_a_file_is_not_part_of_its_first_line():
+    """Some programs write one."""
+    assert row_of(b"\xef\xbb\xbf" + make_line(make_chat())).text == "hi"
+
+
+@pytest.mark.parametrize(
+    ("usage", "known"),
+    [
+        ({"prompt_tokens": 3.0, "completion_tokens": "2"}, Usage(3, 0, 2)),
+        ({"input_tokens": 5, "prompt_tokens": 3, "output_tokens": 2, "completion_tokens": 1}, Usage(5, 0, 2)),
+        ({"total_tokens": 9}, None),
+        ({"prompt_tokens": math.pi}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_usage_that_is_not_told_is_not_zero(usage, known):
+    """Nor is it in a table."""
+    row = row_of(make_line({**make_chat(), "usage": usage}))
+    assert row.usage == known
+    assert table_of([row], []).output_tokens.isna().all() == (known is None)
 
 
 @pytest.mark.parametrize("line", [b"junk", b"{}", b"[]", b'{"custom_id": 5}', b"\xff"])
@@ -119,7 +167,7 @@ def test_line_of_nobody_is_a_row_that_is_not_ok(line):
     assert (row.custom_id, row.ok, row.error_code) == ("", False, "unreadable_line")
 
 
-KEYS = ["choices", "message", "content", "output", "type", "text", "refusal", "error", "code", "model"]
+KEYS = ["choices", "message", "content", "output", "type", "text", "refusal", "error", "code", "model", "finish_reason"]
 COUNTS = ["input_tokens", "output_tokens", "prompt_tokens", "completion_tokens"]
 DETAILS = ["input_tokens_details", "completion_tokens_details", "cached_tokens", "reasoning_tokens"]
 JSON = st.recursive(
@@ -134,5 +182,5 @@ def test_no_line_can_make_the_reading_fail(body, usage, status):
     body = {**body, "usage": usage} if isinstance(body, dict) else body
     row = row_of(make_line(body if body is not None else {}, status=status), json.loads)
     assert row.custom_id == "r-1"
-    assert row.flat()["custom_id"] == "r-1"
+    assert len(table_of([row], [])) == 1
     assert all(0 <= count <= 10**9 for count in vars(row.usage or Usage()).values())

@@ -62,6 +62,9 @@ def test_models_are_limited():
     assert len(total.by_model) == MOST_MODELS + 1
     assert (total.by_model[OTHER_MODELS].output_tokens, total.usage.output_tokens) == (50, MOST_MODELS + 50)
     assert all(len(name) <= LONGEST_NAME for name in total.by_model)
+    # One that is known is known by its whole name, too.
+    total.of(f"0-{'m' * 999}\ud800").output_tokens += 1
+    assert total.by_model[OTHER_MODELS].output_tokens == 50
 
 
 def test_consumption_is_merged_by_model():

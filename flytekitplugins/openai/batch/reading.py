@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from flytekit import lazy_module
@@ -11,6 +11,7 @@ from flytekit import lazy_module
 from .container import chunks_of
 from .request_lines import whole_lines
 from .rows import ResultRow, row_of
+from .table import columns_of, table_of
 from .task import BatchResult
 
 if TYPE_CHECKING:
@@ -22,53 +23,48 @@ else:
 __all__ = ["Results", "read_results"]
 
 T = TypeVar("T")
-# Of so many things that are wrong with an answer it is told what.
-SHOWN = 3
-# Columns of whole numbers in which there may be none.
-NUMBERS = ("status_code", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+# Where more is wrong with an answer, so many problems are told.
+PROBLEMS_TOLD = 3
 
 
-class Results(Iterator[ResultRow[T]], Generic[T]):
-    """The rows of a result, one after the other, each once.
+class Results(Iterable[ResultRow[T]], Generic[T]):
+    """The rows of a result. Whoever goes through them reads the files, each time anew.
 
     Args:
-        rows: The rows.
+        read: Reads the rows.
         columns: Those of a table that are for the outputs.
     """
 
-    def __init__(self, rows: Iterator[ResultRow[T]], columns: Sequence[str] = ()) -> None:
-        self._rows = rows
+    def __init__(self, read: Callable[[], Generator[ResultRow[T], None, None]], columns: Sequence[str] = ()) -> None:
+        self._read = read
         self._columns = columns
 
-    def __next__(self) -> ResultRow[T]:
-        """The next row."""
-        return next(self._rows)
+    def __iter__(self) -> Generator[ResultRow[T], None, None]:
+        """The rows, from the first one; to `close` them before the last lets go of the file."""
+        return self._read()
 
-    def to_pandas(self) -> pd.DataFrame:
-        """All rows that are left, as a table in memory.
+    def to_pandas(self, *, body: bool = False) -> pd.DataFrame:
+        """All rows as a table in memory.
 
         Its columns are `custom_id`, `ok`, `status_code`, `text`, `error_code`, `error_message`, the four kinds of
-        tokens, a column such as `output.team` for each field of the model, and `body`.
+        tokens, and a column such as `output.team` for each field of a Pydantic model; any other output is the column
+        `output`. Numbers, flags and texts have pandas' types that know a missing value.
+
+        Args:
+            body: Add the whole answers, as dictionaries in a last column. They take most of the memory.
 
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas as pd  # noqa: PLC0415 (the user's own, if it is there)
-
-        # They are there in a table without rows, too.
-        columns = dict.fromkeys([*ResultRow("", ok=False).flat(), *self._columns])
-        rows = [row.flat() for row in self]
-        columns |= dict.fromkeys(name for row in rows for name in row)
-        # The longest comes last.
-        columns["body"] = columns.pop("body")
-        frame = pd.DataFrame.from_records(rows, columns=list(columns))
-        return frame.astype({**dict.fromkeys(NUMBERS, "Int64"), "ok": bool})
+        return table_of(self, self._columns, body=body)
 
 
 @overload
-def read_results(result: BatchResult) -> Results[None]: ...
+def read_results(result: BatchResult, model: None = None) -> Results[None]: ...
 @overload
 def read_results(result: BatchResult, model: type[T]) -> Results[T]: ...
+@overload
+def read_results(result: BatchResult, model: Any) -> Results[Any]: ...
 def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
     """What came of each request: first those that succeeded, then the others, both in the order of the input.
 
@@ -76,19 +72,23 @@ def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
 
     Example:
         >>> for row in read_results(result, Triage):  # doctest: +SKIP
-        ...     print(row.custom_id, row.output.team if row.ok else row.error_message)
+        ...     print(row.custom_id, row.output.team if row.output else row.error_message)
 
     Args:
         result: What a workflow of `create_batch`, or a download task, gave.
         model: What was to be written, as JSON: a Pydantic model, or any other type that Pydantic knows. A row then has
             an object of it as its `output`; an answer that does not fit has the error code `invalid_output`.
+
+    Raises:
+        TypeError: `result` is no `BatchResult`, or `model` no type that Pydantic knows.
     """
-    if model is None:
-        return Results(_rows(result, None))
-    return Results(_rows(result, _validator(model)), _columns_of(model))
+    if not isinstance(result, BatchResult):
+        raise TypeError(f"read_results reads the BatchResult that a batch workflow gives, not {result!r}.")
+    validate, columns = (None, []) if model is None else (_validator(model), columns_of(model))
+    return Results(lambda: _rows(result, validate), columns)
 
 
-def _rows(result: BatchResult, validate: Callable[[str], Any] | None) -> Iterator[ResultRow[Any]]:
+def _rows(result: BatchResult, validate: Callable[[str], Any] | None) -> Generator[ResultRow[Any], None, None]:
     for file in (result.output_file, result.error_file):
         if file is None:
             continue
@@ -98,21 +98,27 @@ def _rows(result: BatchResult, validate: Callable[[str], Any] | None) -> Iterato
                     yield row_of(line, validate)
 
 
-def _columns_of(model: Any) -> list[str]:
-    fields = getattr(model, "model_fields", {"root": None})
-    return ["output"] if "root" in fields else [f"output.{name}" for name in fields]
-
-
 def _validator(model: Any) -> Callable[[str], Any]:
-    adapter = pydantic.TypeAdapter(model)
+    if isinstance(model, str | Mapping | pydantic.BaseModel):
+        raise TypeError(f"model must be a type, such as the class of a Pydantic model, not {model!r}.")
+    try:
+        adapter = pydantic.TypeAdapter(model)
+    except pydantic.PydanticUserError as error:
+        raise TypeError(f"model must be a type that Pydantic knows, not {model!r}: {error.message}") from None
 
     def validate(text: str) -> Any:
         try:
             return adapter.validate_json(text)
         except pydantic.ValidationError as error:
-            problems = error.errors(include_url=False, include_context=False, include_input=False)
-            told = [": ".join([*(map(str, problem["loc"])), problem["msg"]]) for problem in problems[:SHOWN]]
-            more = f" (and {len(problems) - SHOWN} more)" if len(problems) > SHOWN else ""
-            raise ValueError(f"the answer does not fit: {'; '.join(told)}{more}") from None
+            raise ValueError(f"the answer does not fit: {_told(error)}") from None
+        except Exception as error:  # noqa: BLE001 (whatever a validator of the user's raises is this answer's alone)
+            raise ValueError(f"the answer does not fit: {type(error).__name__}: {error}") from None
 
     return validate
+
+
+def _told(error: pydantic.ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [": ".join([*(map(str, problem["loc"])), problem["msg"]]) for problem in problems[:PROBLEMS_TOLD]]
+    more = f" (and {len(problems) - PROBLEMS_TOLD} more)" if len(problems) > PROBLEMS_TOLD else ""
+    return f"{'; '.join(told)}{more}"

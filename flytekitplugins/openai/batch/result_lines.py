@@ -113,10 +113,13 @@ class ResultLine(msgspec.Struct, gc=False):
         found = body.usage if body is not None else None
         if body is None or found is None:
             return
+        read, written = found.input_tokens or found.prompt_tokens, found.output_tokens or found.completion_tokens
+        if not read and not written:
+            # Every answer takes some: it has other names for them, or none.
+            return
         # Added to field by field: an object for each line would take longer than reading it.
         usage = consumption.of(body.model)
-        usage.input_tokens += found.input_tokens or found.prompt_tokens
-        written = found.output_tokens or found.completion_tokens
+        usage.input_tokens += read
         usage.output_tokens += written
         consumption.spread.add(written)
         if input_details := found.input_tokens_details or found.prompt_tokens_details:
@@ -187,10 +190,15 @@ def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     )
 
 
-def object_in(line: bytes) -> Mapping[str, Any]:
-    """The object that a line holds; an empty one if it holds none."""
+def object_in(line: bytes, *, errors: str = "strict") -> Mapping[str, Any]:
+    """The object that a line holds; an empty one if it holds none.
+
+    Args:
+        line: The line, perhaps with the mark with which some programs begin a file.
+        errors: What becomes of bytes that are no UTF-8, as for `bytes.decode`.
+    """
     try:
-        return _mapping(json.loads(line.decode()))
+        return _mapping(json.loads(line.decode("utf-8-sig", errors)))
     except (ValueError, RecursionError):
         return {}
 
@@ -219,6 +227,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _whole_number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if abs(value) <= sys.maxsize else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from .result_lines import body_of, failure_of, object_in, read_object
+from flytekitplugins.openai._text import shortened, whole
+
+from .result_lines import body_of, failure_of, object_in, read_line
 from .usage import Usage
 
 __all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]
@@ -14,6 +16,11 @@ __all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]
 # Codes of our own.
 INVALID_OUTPUT = "invalid_output"
 UNREADABLE = "unreadable_line"
+LONGEST_MESSAGE = 1_000
+# Reasons to have ended with which an answer is not the whole one.
+# https://platform.openai.com/docs/api-reference/chat/object#chat/object-choices-finish_reason
+# https://platform.openai.com/docs/api-reference/responses/object#responses/object-incomplete_details
+CUT_OFF = frozenset({"length", "content_filter", "max_output_tokens"})
 
 T = TypeVar("T")
 
@@ -26,17 +33,18 @@ class ResultRow(Generic[T]):
         custom_id: The request's.
         ok: Whether it was answered, and the answer fits the model that was asked for.
         status_code: The HTTP status of the answer; `None` if there was none.
-        body: The body of the answer, as the endpoint wrote it; of a request that was refused, the refusal.
+        body: The body of the answer, as the endpoint wrote it; of a request that was refused, the refusal; empty if
+            there was no answer.
         error_code: What went wrong: OpenAI's code, `missing`, `invalid_output`, ...; `None` if nothing did.
         error_message: The same in words.
         usage: The tokens that the answer took, if the server tells.
-        output: The answer as an object of the model that was asked for.
+        output: The answer as an object of the model that was asked for; `None` unless the row is ok.
     """
 
     custom_id: str
     ok: bool
     status_code: int | None = None
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)
     error_code: str | None = None
     error_message: str | None = None
     usage: Usage | None = None
@@ -44,28 +52,8 @@ class ResultRow(Generic[T]):
 
     @property
     def text(self) -> str | None:
-        """What the model wrote; `None` where there is no text, such as in embeddings."""
-        return "".join(_texts(self.body or {})) or None
-
-    def flat(self) -> dict[str, Any]:
-        """The row for a table: the tokens, and the fields of the output, are columns of their own."""
-        usage = self.usage or Usage()
-        named = ("custom_id", "ok", "status_code", "text", "error_code", "error_message")
-        return {
-            **{name: getattr(self, name) for name in named},
-            **{name: count if self.usage else None for name, count in vars(usage).items()},
-            **self._output_fields(),
-            "body": self.body,
-        }
-
-    def _output_fields(self) -> dict[str, Any]:
-        if self.output is None:
-            return {}
-        dump = getattr(self.output, "model_dump", None)
-        value: Any = dump() if dump is not None else self.output
-        # A model of a list, or of a number, has no fields.
-        has_fields = dump is not None and isinstance(value, dict)
-        return {f"output.{name}": field for name, field in value.items()} if has_fields else {"output": value}
+        """What the model wrote; `None` where there is no text, because it refused, or as for embeddings."""
+        return whole("".join(_texts(self.body))) or None
 
 
 def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow[T]:
@@ -75,16 +63,17 @@ def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow
         line: The line.
         validate: Makes an object of what the model wrote, or raises a `ValueError` that says why it cannot.
     """
-    found = object_in(line)
-    read = read_object(found)
+    read = read_line(line)
     if read is None:
         shown = line[:80].decode(errors="replace").strip()
         return ResultRow("", ok=False, error_code=UNREADABLE, error_message=f"this is no line of results: {shown!r}")
+    # A byte that is no UTF-8 costs the text that it stands in, and not the answer.
+    found = object_in(line, errors="replace")
     body = body_of(found)
     known: dict[str, Any] = {
         "custom_id": read.custom_id,
         "status_code": read.response.status_code if read.response else None,
-        "body": body or None,
+        "body": body,
         "usage": read.usage,
     }
     if not read.succeeded:
@@ -92,10 +81,15 @@ def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow
         return ResultRow(ok=False, error_code=failure.code, error_message=failure.message, **known)
     if validate is None:
         return ResultRow(ok=True, **known)
+    problems = list(_shortcomings(body))
     try:
-        return ResultRow(ok=True, output=validate(_text_of(body)), **known)
+        output = validate(_text_of(body))
     except ValueError as error:
-        return ResultRow(ok=False, error_code=INVALID_OUTPUT, error_message=f"{_excuse(body)}{error}", **known)
+        problems.append(str(error))
+    if problems:
+        message = shortened("; ".join(problems), LONGEST_MESSAGE)
+        return ResultRow(ok=False, error_code=INVALID_OUTPUT, error_message=message, **known)
+    return ResultRow(ok=True, output=output, **known)
 
 
 def _text_of(body: Mapping[str, Any]) -> str:
@@ -108,22 +102,30 @@ def _text_of(body: Mapping[str, Any]) -> str:
 def _texts(body: Mapping[str, Any]) -> Iterator[str]:
     """What the model wrote, in the forms of chat completions, completions, and responses."""
     for choice in _objects(body.get("choices"))[:1]:
-        texts = (_object(choice.get("message")).get("content"), choice.get("text"))
-        yield from (text for text in texts if isinstance(text, str))
+        yield from _texts_in(_object(choice.get("message")).get("content"))
+        yield from _texts_in(choice.get("text"))
     for part in _parts(body):
-        if part.get("type") == "output_text" and isinstance(part.get("text"), str):
-            yield part["text"]
+        if part.get("type") == "output_text":
+            yield from _texts_in(part.get("text"))
 
 
-def _excuse(body: Mapping[str, Any]) -> str:
-    """Why the model wrote something else than was asked for, if it says so."""
+def _texts_in(content: object) -> Iterator[str]:
+    """The text that `content` is; or, as some servers write it, the texts of its parts."""
+    if isinstance(content, str):
+        yield content
+    else:
+        yield from (part["text"] for part in _objects(content) if isinstance(part.get("text"), str))
+
+
+def _shortcomings(body: Mapping[str, Any]) -> Iterator[str]:
+    """Why the model wrote something else than was asked for, or not all of it, as far as it says so."""
     choice = next(iter(_objects(body.get("choices"))), {})
     refusals = [_object(choice.get("message")).get("refusal"), *(part.get("refusal") for part in _parts(body))]
-    for refusal in refusals:
-        if refusal:
-            return f"the model refused ({refusal}); "
-    reason = _object(body.get("incomplete_details")).get("reason") or choice.get("finish_reason")
-    return f"the answer was cut off ({reason}); " if reason not in (None, "stop") else ""
+    yield from (f"the model refused ({whole(str(refusal))})" for refusal in refusals if refusal)
+    reasons = (_object(body.get("incomplete_details")).get("reason"), choice.get("finish_reason"))
+    yield from (f"the answer was cut off ({reason})" for reason in reasons if str(reason) in CUT_OFF)
+    if error := _object(body.get("error")):
+        yield f"the model failed ({whole(str(error.get('message') or error.get('code')))})"
 
 
 def _parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flytekitplugins.openai._text import whole
+from flytekitplugins.openai._text import shortened, whole
 
 __all__ = ["Consumption", "Spread", "Usage"]
 
@@ -89,7 +89,9 @@ class Consumption:
         """Of one model, to be added to; it is called "" where the server does not tell."""
         usage = self.by_model.get(model)
         if usage is None:
-            name = whole(model[:LONGEST_NAME]) if len(self.by_model) < MOST_MODELS else OTHER_MODELS
+            name = whole(shortened(model, LONGEST_NAME))
+            if name not in self.by_model and len(self.by_model) >= MOST_MODELS:
+                name = OTHER_MODELS
             usage = self.by_model.setdefault(name, Usage())
         return usage
 

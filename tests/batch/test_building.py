@@ -2,9 +2,10 @@ import json
 from typing import Generic, Literal, TypeVar
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from flytekitplugins.openai import chat_completion_request, embedding_request, response_request
+from flytekitplugins.openai.batch.building import LONGEST_NAME
 from flytekitplugins.openai.batch.requests import Cutter
 from tests.builders import make_jsonl
 
@@ -86,17 +87,28 @@ def test_response_format_may_be_the_parameter_itself(build):
     assert (body.get("response_format") or body["text"]["format"]) == given
 
 
+def test_schema_of_a_request_is_its_own():
+    """It is made once for all requests, and whoever changes that of one changes no other."""
+    first, second = (
+        chat_completion_request("r-1", model="m", messages="Hi", response_format=Triage)["body"] for _ in range(2)
+    )
+    first["response_format"]["json_schema"]["schema"]["properties"].clear()
+    assert second["response_format"]["json_schema"]["schema"]["properties"]
+
+
 @pytest.mark.parametrize("wrong", [dict, Triage(team="billing"), "json_object"])
 def test_response_format_that_is_neither_is_refused(wrong):
     """At once, and not by OpenAI a day later."""
-    with pytest.raises(TypeError, match="response_format must be a Pydantic model or the parameter itself, not "):
+    with pytest.raises(TypeError, match="response_format must be the class of a Pydantic model, or "):
         chat_completion_request("r-1", model="m", messages="Hi", response_format=wrong)
 
 
 def test_generic_model_has_a_name_that_the_api_takes():
-    """Pydantic puts brackets into it."""
-    body = chat_completion_request("r-1", model="m", messages="Hi", response_format=Box[Triage])["body"]
-    assert body["response_format"]["json_schema"]["name"] == "Box_Triage_"
+    """Pydantic puts brackets into it, Python takes letters of any language, and neither has a limit."""
+    models = Box[Triage], create_model("Größe", size=(int, ...)), create_model("M" * 65, size=(int, ...))
+    bodies = [chat_completion_request("r", model="m", messages="", response_format=model)["body"] for model in models]
+    names = [body["response_format"]["json_schema"]["name"] for body in bodies]
+    assert names == ["Box_Triage_", "Gr__e", "M" * LONGEST_NAME]
 
 
 def test_text_of_none_is_as_good_as_no_text():
@@ -105,10 +117,38 @@ def test_text_of_none_is_as_good_as_no_text():
     assert body["text"] == {"format": {"type": "text"}}
 
 
-def test_single_message_is_no_conversation():
-    """It would be sent as the list of its keys."""
-    with pytest.raises(TypeError, match="messages must be a text or a list of messages, not one message"):
-        chat_completion_request("r-1", model="m", messages={"role": "user", "content": "Hi"})
+@pytest.mark.parametrize("wrong", [{"role": "user", "content": "Hi"}, b"Hi", 5, None])
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [(chat_completion_request, "messages"), (response_request, "input"), (embedding_request, "input")],
+)
+def test_input_that_is_no_list_is_refused(build, name, wrong):
+    """A message by itself would be sent as the list of its keys."""
+    with pytest.raises(TypeError, match=f"^{name} must be a text or a list, not "):
+        build("r-1", model="m", **{name: wrong})
+
+
+@pytest.mark.parametrize("build", [chat_completion_request, response_request, embedding_request])
+def test_number_is_no_custom_id(build):
+    """It is the key of a database most often, and every line would be refused by the upload step."""
+    given = {"messages": "Hi"} if build is chat_completion_request else {"input": "Hi"}
+    with pytest.raises(TypeError, match="custom_id must be a text, not 7; "):
+        build(7, model="m", **given)
+
+
+def test_text_that_the_format_cannot_stand_in_is_refused():
+    """The endpoint has a dictionary there."""
+    with pytest.raises(TypeError, match="text must be a dictionary, to which the response_format is added, not 'low'"):
+        response_request("r-1", model="m", input="Hi", response_format=Triage, text="low")
+
+
+def test_what_was_passed_in_is_not_shared():
+    """A list or a format that is changed later is not that of the request."""
+    given, chosen = ["Hi"], {"type": "json_object"}
+    request = response_request("r-1", model="m", input=given, response_format=chosen)
+    given.append("Ho")
+    chosen.clear()
+    assert request["body"] == {"model": "m", "input": ["Hi"], "text": {"format": {"type": "json_object"}}}
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def with_body(**fields):
         (b'["a"]', "is not a JSON object (list)"),
         (without("custom_id"), "has no custom_id (a text)"),
         (make_request(""), "has no custom_id (it is '')"),
-        (make_request(5), "has no custom_id (it is 5)"),
+        (make_request(5), "has a custom_id that is no text (it is 5)"),
         ({**make_request(), "method": "GET"}, "has another method than POST ('GET')"),
         (without("method"), "has another method than POST (None)"),
         (make_request(url="/v1/responses"), "has another url than the endpoint ('/v1/responses', and the batch is for"),

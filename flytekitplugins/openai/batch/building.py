@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flytekit import lazy_module
@@ -42,11 +44,11 @@ def chat_completion_request(
         **parameters: Any other parameter of the endpoint, such as `temperature`.
 
     Raises:
-        TypeError: `response_format` is neither, or `messages` is one message and not a list.
+        TypeError: `response_format` is neither, or `messages` is no list, such as one message alone; or `custom_id` is
+            no text.
     """
-    if isinstance(messages, Mapping):
-        raise TypeError(f"messages must be a text or a list of messages, not one message: {messages!r}.")
-    conversation = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+    given = _text_or_list("messages", messages)
+    conversation = [{"role": "user", "content": given}] if isinstance(given, str) else given
     body = {"model": model, "messages": conversation, **parameters}
     if isinstance(response_format, Mapping):
         body["response_format"] = dict(response_format)
@@ -75,15 +77,19 @@ def response_request(
         **parameters: Any other parameter of the endpoint, such as `instructions`.
 
     Raises:
-        TypeError: `response_format` is neither.
+        TypeError: `response_format` is neither, or `input` is no list, such as one item alone; or there is a
+            `response_format` and a `text` that it cannot stand in; or `custom_id` is no text.
     """
-    body = {"model": model, "input": input if isinstance(input, str) else list(input), **parameters}
+    body = {"model": model, "input": _text_or_list("input", input), **parameters}
     if response_format is not None:
         if isinstance(response_format, Mapping):
             chosen = dict(response_format)
         else:
             chosen = {"type": "json_schema", **_schema_of(response_format)}
-        body["text"] = {**(parameters.get("text") or {}), "format": chosen}
+        text = parameters.get("text") or {}
+        if not isinstance(text, Mapping):
+            raise TypeError(f"text must be a dictionary, to which the response_format is added, not {text!r}.")
+        body["text"] = {**text, "format": chosen}
     return _line(custom_id, "/v1/responses", body)
 
 
@@ -103,24 +109,45 @@ def embedding_request(
         model: The name of the model.
         input: A text, its tokens, or several of either; a batch may have 50,000 of them.
         **parameters: Any other parameter of the endpoint, such as `dimensions`.
+
+    Raises:
+        TypeError: `input` is neither a text nor a list; or `custom_id` is no text.
     """
-    given = input if isinstance(input, str) else list(input)
-    return _line(custom_id, "/v1/embeddings", {"model": model, "input": given, **parameters})
+    return _line(custom_id, "/v1/embeddings", {"model": model, "input": _text_or_list("input", input), **parameters})
 
 
 def _line(custom_id: str, url: str, body: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(custom_id, str):
+        raise TypeError(f"custom_id must be a text, not {custom_id!r}; str(...) makes one of a number.")
     return {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
 
 
-def _schema_of(model: Any) -> dict[str, Any]:
-    """A Pydantic model as the API takes it: a name, and a JSON schema in its strict form.
+def _text_or_list(name: str, given: Any) -> Any:
+    """What an endpoint takes as its input, in a list of its own; the keys of a dictionary would be another list."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} must be a text or a list, not {given!r}.")
+    return list(given)
 
-    The SDK makes that form for responses it parses itself, by a function that is not public; but that of a tool's
-    parameters is the same, and public.
-    """
+
+def _schema_of(model: Any) -> dict[str, Any]:
+    """A Pydantic model as the API takes it: a name, and a JSON schema in its strict form."""
     if not isinstance(model, type) or not issubclass(model, pydantic.BaseModel):
-        raise TypeError(f"response_format must be a Pydantic model or the parameter itself, not {model!r}.")
+        raise TypeError(
+            "response_format must be the class of a Pydantic model, or the parameter itself as a dictionary, "
+            f"not {model!r}."
+        )
+    schema: dict[str, Any] = json.loads(_schema_text(model))
+    return schema
+
+
+# Making it takes longer than all the rest of a request, of which there may be a million.
+@functools.lru_cache
+def _schema_text(model: type[pydantic.BaseModel]) -> str:
+    # The SDK makes the strict form for responses it parses itself, by a function that is not public; but that of a
+    # tool's parameters is the same, and public.
     function = openai.pydantic_function_tool(model)["function"]
     # A generic model is called `Box[int]`, and the API takes letters, digits, dashes and underscores.
     name = re.sub(r"[^\w-]", "_", function["name"], flags=re.ASCII)[:LONGEST_NAME]
-    return {"name": name, "schema": function["parameters"], "strict": True}
+    return json.dumps({"name": name, "schema": function["parameters"], "strict": True})

@@ -200,8 +200,10 @@ def _explained(error: ValueError | RecursionError) -> str:
 
 def _problems_of(request: dict[str, Any], endpoint: str | None) -> Iterator[tuple[str, str]]:
     custom_id, body = request.get("custom_id"), request.get("body")
-    if not isinstance(custom_id, str) or not custom_id:
-        yield "has no custom_id", "a text" if custom_id is None else f"it is {custom_id!r}"
+    if custom_id is None or custom_id == "":
+        yield "has no custom_id", "a text" if custom_id is None else "it is ''"
+    elif not isinstance(custom_id, str):
+        yield "has a custom_id that is no text", f"it is {custom_id!r}"
     if request.get("method") != "POST":
         yield "has another method than POST", f"{request.get('method')!r}"
     if endpoint is None or request.get("url") != endpoint:

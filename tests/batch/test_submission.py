@@ -1,9 +1,10 @@
 import copy
+import re
 
 import pytest
 
 from flytekitplugins.openai.batch.key import TaskKey
-from flytekitplugins.openai.batch.submission import creation_request
+from flytekitplugins.openai.batch.submission import check_config, creation_request
 
 KEY = TaskKey("abc", "0")
 TAGS = {"flyte_execution": "f1", "flyte_node": "n0"}
@@ -17,6 +18,38 @@ def test_defaults_are_a_day_of_chat_completions():
     """A task needs to say nothing but the file."""
     expected = {"input_file_id": "file-1", "completion_window": "24h", "endpoint": "/v1/chat/completions"}
     assert request_of({}) == expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"new": 1}, {"metadata": None}, {"metadata": {f"k{n}": "v" for n in range(15)}}, {"metadata": {"n": 5}}],
+)
+def test_config_that_somebody_takes_passes(config):
+    """OpenAI takes more and more, and compatible servers take other things."""
+    check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("x", "config must be a dictionary, such as {'endpoint': '/v1/responses'}, not 'x'."),
+        ({"metadata": "x"}, "The metadata in config must be a dictionary, not 'x'."),
+        (
+            {"metadata": {f"k{n}": "v" for n in range(16)}},
+            "The metadata in config has 16 entries; 15 are the most, because one of OpenAI's 16 is the connector's.",
+        ),
+        (
+            {"metadata": {"run": "x" * 513}},
+            "The entry 'run' of the metadata in config is too long: OpenAI takes 64 characters of a name and 512 of a "
+            "value.",
+        ),
+        ({"metadata": {"k" * 65: "v"}}, f"The entry '{'k' * 64}' of the metadata in config is too long: OpenAI takes"),
+    ],
+)
+def test_config_that_nobody_takes_is_refused_at_once(config, told):
+    """And not when everything has been uploaded."""
+    with pytest.raises((TypeError, ValueError), match=re.escape(told)):
+        check_config(config)
 
 
 def test_config_comes_before_the_defaults():

@@ -194,6 +194,12 @@ def test_files_are_deleted_by_a_step_that_follows_the_results():
     assert workflow.nodes[2].id in workflow.nodes[3].upstream_node_ids
 
 
+def test_config_that_nobody_takes_is_told_when_the_workflow_is_made():
+    """And not when everything has been uploaded."""
+    with pytest.raises(ValueError, match="The metadata in config has 16 entries; 15 are the most"):
+        create_batch(name="test", secret=SECRET, config={"metadata": {f"k{n}": "v" for n in range(16)}})
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

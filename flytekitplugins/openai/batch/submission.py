@@ -9,12 +9,42 @@ from flytekitplugins.openai._arguments import whole_numbers
 
 from .key import TAG, TaskKey
 
-__all__ = ["creation_request", "shard_request"]
+__all__ = ["check_config", "creation_request", "shard_request"]
 
 DEFAULTS = {"completion_window": "24h", "endpoint": "/v1/chat/completions"}
 # https://platform.openai.com/docs/api-reference/batch/create#batch-create-metadata
 METADATA_ENTRIES = 16
+METADATA_KEY_LENGTH = 64
 METADATA_VALUE_LENGTH = 512
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Find out whether batches of several files can be made with a task's config.
+
+    What OpenAI refuses in it, it refuses only when everything has been uploaded; but it takes more and more, and
+    compatible servers take other things, so that only what nobody takes is refused here.
+
+    Raises:
+        TypeError: It is no dictionary, or its metadata is none.
+        ValueError: Its metadata has more entries than there is room for, or an entry is too long.
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a dictionary, such as {{'endpoint': '/v1/responses'}}, not {config!r}.")
+    metadata = config.get("metadata") or {}
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"The metadata in config must be a dictionary, not {metadata!r}.")
+    own = [name for name in metadata if name != TAG]
+    if len(own) >= METADATA_ENTRIES:
+        raise ValueError(
+            f"The metadata in config has {len(own)} entries; {METADATA_ENTRIES - 1} are the most, because one of "
+            f"OpenAI's {METADATA_ENTRIES} is the connector's."
+        )
+    for name, value in metadata.items():
+        if len(name) > METADATA_KEY_LENGTH or len(str(value)) > METADATA_VALUE_LENGTH:
+            raise ValueError(
+                f"The entry {name[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI takes "
+                f"{METADATA_KEY_LENGTH} characters of a name and {METADATA_VALUE_LENGTH} of a value."
+            )
 
 
 def creation_request(

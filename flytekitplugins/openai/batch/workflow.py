@@ -11,7 +11,7 @@ from flytekit.types.file import JSONLFile
 from flytekit.types.iterator import JSON
 
 from .steps import BatchShardsTask, CollectResultsTask, DeleteFilesTask, UploadAgainTask, UploadShardsTask
-from .submission import DEFAULTS
+from .submission import DEFAULTS, check_config
 from .task import BatchResult, OpenAIFileConfig
 
 __all__ = ["create_batch"]
@@ -66,11 +66,13 @@ def create_batch(  # noqa: PLR0917 (the published signature)
             have been collected.
 
     Raises:
-        ValueError: A number is out of its range, or `config` names an input file.
+        TypeError: `config` is no dictionary, or its metadata is none.
+        ValueError: A number is out of its range; or `config` names an input file, or has metadata that is too much.
     """
     _check(max_resubmissions, min_success_ratio, max_concurrent_batches)
     suffix = name.replace(".", "")
-    config = config or {}
+    config = {} if config is None else config
+    check_config(config)
     workflow = Workflow(name=f"openai-batch-{suffix}")
     workflow.add_workflow_input("jsonl_in", Iterator[JSON] if is_json_iterator else JSONLFile)
     files: dict[str, Any] = {

@@ -77,11 +77,25 @@ def test_request_can_go_unanswered(emulator, client):
 
 
 def test_request_can_be_lost(emulator, client):
-    """A request fault with neither leaves no line, though the request is counted as failed."""
-    emulator.order(RequestFault(custom_id="r-0"))
+    """It leaves no line, though it is counted as failed."""
+    emulator.order(RequestFault(custom_id="r-0", lost=True))
     batch = run(client, make_lines(2))
     output, errors = results(client, batch)
     assert (set(output), set(errors), counts(batch)) == ({"r-1"}, set(), (2, 1, 1))
+
+
+def test_request_fails_as_most_do_unless_told_otherwise(emulator, client):
+    """Whoever says no more than which one means that it fails."""
+    emulator.order(RequestFault(custom_id="r-0"))
+    _, errors = results(client, run(client, make_lines(2)))
+    assert [(custom_id, line["response"]["status_code"]) for custom_id, line in errors.items()] == [("r-0", 500)]
+
+
+@pytest.mark.parametrize("wrong", [{"custom_id": 5}, {"status": "400"}, {"status": 200}])
+def test_request_fault_that_would_never_strike_is_refused(wrong):
+    """A test would pass by it."""
+    with pytest.raises(ValueError, match="of a RequestFault must be a "):
+        RequestFault(**wrong)
 
 
 def test_request_fault_strikes_what_it_is_meant_for(emulator, client):

@@ -160,7 +160,9 @@ def test_resubmission_of_nothing_submits_nothing(world, requests_file):
 
 def test_what_passes_is_run_again_until_the_rounds_are_over(world, requests_file):
     """Rate limits, time-outs, errors of the server's, and what left no line in any file."""
-    for number, fault in enumerate([{"status": 429, "code": "x"}, {"status": 500}, {"code": "request_timeout"}, {}]):
+    for number, fault in enumerate(
+        [{"status": 429, "code": "x"}, {"status": 500}, {"code": "request_timeout"}, {"lost": True}]
+    ):
         world.emulator.order(RequestFault(custom_id=f"r-{number}", times=2, **fault))
     requests = requests_file(make_requests(5))
     assert start(world, max_resubmissions=2).run(requests).succeeded == 5
@@ -263,7 +265,7 @@ def test_whatever_befalls_the_requests_each_comes_back_once(world, requests_file
     """Failures of every kind, batches that are refused, and rounds to make them good."""
     world.begin()
     count = data.draw(st.integers(1, 12))
-    kinds = [{"status": 400, "code": "x"}, {"status": 500}, {"code": "request_timeout"}, {}]
+    kinds = [{"status": 400, "code": "x"}, {"status": 500}, {"code": "request_timeout"}, {"lost": True}]
     for number in data.draw(st.lists(st.integers(0, count - 1), unique=True)):
         fault = data.draw(st.sampled_from(kinds))
         world.emulator.order(RequestFault(custom_id=f"r-{number}", times=data.draw(st.integers(1, 3)), **fault))

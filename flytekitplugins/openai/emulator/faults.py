@@ -79,17 +79,37 @@ class BatchFault:
 class RequestFault:
     """The next lines of batches that match fail when their batch runs them; a request by itself is a call.
 
-    With a `status`, as a request that the model's endpoint refused; with a `code` alone, as one that never got an
-    HTTP answer (`request_timeout`); with neither, it leaves no line in any file.
+    Attributes:
+        custom_id: Which requests are meant, with `*` for any part.
+        status: The HTTP status with which the model's endpoint refuses them; 500 unless something else is asked for.
+        code: The code of the refusal; without a `status`, that of a request that never got an HTTP answer, such as
+            `request_timeout`.
+        message: The error's message.
+        lost: They leave no line in any file.
+        times: How many requests it hits; `None`: all of them.
+        skip: How many matching requests pass unharmed first.
+        seconds: How long it lasts by the emulator's clock; `None`: as long as `times` says.
+
+    Raises:
+        ValueError: `custom_id` is no text, or `status` is not one of a refusal.
     """
 
     custom_id: str = "*"
     status: int | None = None
     code: str | None = None
     message: str = "ordered by the test"
+    lost: bool = False
     times: int | None = 1
     skip: int = 0
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.custom_id, str):
+            raise ValueError(f"The custom_id of a RequestFault must be a text, not {self.custom_id!r}.")  # noqa: TRY004
+        if self.status is not None and self.status not in range(400, 600):
+            raise ValueError(f"The status of a RequestFault must be a number from 400 to 599, not {self.status!r}.")
+        if self.status is None and self.code is None and not self.lost:
+            object.__setattr__(self, "status", 500)
 
     def matches(self, subject: str) -> bool:
         """Whether `subject`, a `custom_id`, is one of those meant."""

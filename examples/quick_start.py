@@ -26,7 +26,7 @@ def ask(countries: list[str]) -> Iterator[JSON]:
 @task
 def tell(result: BatchResult) -> dict[str, str]:
     """The answers that came back."""
-    return {row.custom_id: row.text for row in read_results(result) if row.ok}
+    return {row.custom_id: row.text for row in read_results(result) if row.text}
 
 
 @workflow

@@ -51,8 +51,8 @@ def book(result: BatchResult) -> list[str]:
     """The invoices, and those of the letters that somebody must look at."""
     booked = []
     for row in read_results(result, Invoice):
-        if row.ok:
-            invoice = row.output
+        invoice = row.output
+        if invoice is not None:
             booked.append(
                 f"{row.custom_id}: {invoice.sender}: {invoice.amount:,.2f} {invoice.currency}, {invoice.date}"
             )

@@ -2,6 +2,8 @@
 
     pyflyte run examples/ticket_triage.py triage_tickets
 
+It needs OPENAI_API_KEY. To try it without: python -m flytekitplugins.openai.emulator -- pyflyte run ...
+
 The model must answer with a team and an urgency. What it answers is joined with the tickets by `custom_id`.
 """
 
@@ -61,7 +63,7 @@ def summarise(tickets: CSVFile, results: BatchResult) -> None:
     overview.add_row(*(f"{count:,}" for count in counts))
     console.print(overview)
 
-    answers = {row.custom_id: row.output for row in read_results(results, Triage) if row.ok}
+    answers = {row.custom_id: row.output for row in read_results(results, Triage) if row.output}
     answered = [ticket for ticket in read_tickets(tickets) if ticket["ticket_id"] in answers]
     table = Table("ticket", "text", "team", "urgency", title="The first three answers", show_lines=True)
     for ticket in answered[:3]:

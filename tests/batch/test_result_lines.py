@@ -11,7 +11,7 @@ from flytekitplugins.openai.batch.result_lines import (
     missing_line,
     read_line,
 )
-from flytekitplugins.openai.batch.usage import Usage
+from flytekitplugins.openai.batch.usage import Consumption, Usage
 from tests.builders import encode_line, make_answer, make_lost, make_refusal
 
 CHAT_USAGE = {
@@ -77,6 +77,30 @@ def test_usage_is_counted_for_every_endpoint(usage, as_text):
     body = {"usage": usage}
     line = read_line(make_answer(body=json.dumps(body) if as_text else body))
     assert line.usage == Usage(input_tokens=10, cached_tokens=4, output_tokens=5, reasoning_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("body", "cut_off"),
+    [
+        ({"choices": [{"finish_reason": "length"}]}, True),
+        ({"choices": [{"finish_reason": "content_filter"}, {"finish_reason": "stop"}]}, True),
+        ({"choices": [{"finish_reason": "stop"}, {"finish_reason": "length"}]}, False),
+        ({"choices": [{"finish_reason": "tool_calls"}]}, False),
+        ({"choices": [{}], "usage": {"prompt_tokens": 1}}, False),
+        ({"choices": []}, False),
+        ({"choices": [{"finish_reason": 5}, 7]}, False),
+        ({"incomplete_details": {"reason": "max_output_tokens"}}, True),
+        ({"incomplete_details": None}, False),
+        ({"incomplete_details": "length"}, False),
+        ({"data": []}, False),
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_answer_that_was_cut_off_is_counted(body, cut_off, as_text):
+    """It is an answer, and yet not what was asked for."""
+    consumption = Consumption()
+    read_line(make_answer(body=json.dumps(body) if as_text else body)).count_in(consumption)
+    assert consumption.cut_off == cut_off
 
 
 @pytest.mark.parametrize(

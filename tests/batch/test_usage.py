@@ -71,8 +71,9 @@ def test_consumption_is_merged_by_model():
     """Every shard has one of its own, and the task the sum."""
     total = Consumption()
     for model, tokens in (("a", 3), ("b", 5), ("a", 4)):
-        shard = Consumption({model: Usage(input_tokens=1, output_tokens=tokens)}, make_spread(tokens))
+        shard = Consumption({model: Usage(input_tokens=1, output_tokens=tokens)}, make_spread(tokens), cut_off=1)
         total.merge(shard)
     assert total.by_model == {"a": Usage(2, 0, 7), "b": Usage(1, 0, 5)}
     assert total.usage == Usage(3, 0, 12)
     assert total.spread.counts == {3: 1, 4: 1, 5: 1}
+    assert total.cut_off == 3

@@ -15,6 +15,7 @@ from flytekitplugins.openai._text import whole
 from .usage import Consumption, Usage
 
 __all__ = [
+    "CUT_OFF",
     "Failure",
     "ResultLine",
     "body_of",
@@ -36,6 +37,10 @@ CODES_WORTH_IT = frozenset(
 )
 STATUSES_WORTH_IT = frozenset({408, 409, 429})
 NO_CODE = "unknown"
+# Reasons to have ended with which an answer is not the whole one.
+# https://platform.openai.com/docs/api-reference/chat/object#chat/object-choices-finish_reason
+# https://platform.openai.com/docs/api-reference/responses/object#responses/object-incomplete_details
+CUT_OFF = frozenset({"length", "content_filter", "max_output_tokens"})
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,25 @@ class _Usage(msgspec.Struct, gc=False):
 _DETAILS = frozenset(name for name in _Usage.__struct_fields__ if name.endswith("_details"))
 
 
+class _Choice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _IncompleteDetails(msgspec.Struct, gc=False):
+    reason: str | None = None
+
+
 class _Body(msgspec.Struct, gc=False):
     model: str = ""
     usage: _Usage | None = None
+    choices: list[_Choice] | None = None
+    incomplete_details: _IncompleteDetails | None = None
+
+    @property
+    def is_cut_off(self) -> bool:
+        if self.choices:
+            return self.choices[0].finish_reason in CUT_OFF
+        return self.incomplete_details is not None and self.incomplete_details.reason in CUT_OFF
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -107,11 +128,14 @@ class ResultLine(msgspec.Struct, gc=False):
         return alone.usage if alone.by_model else None
 
     def count_in(self, consumption: Consumption) -> None:
-        """Count what the answer took, if the server tells."""
+        """Count whether the answer was cut off, and what it took, if the server tells."""
         response = self.response
         body = response.body if response is not None else None
-        found = body.usage if body is not None else None
-        if body is None or found is None:
+        if body is None:
+            return
+        consumption.cut_off += body.is_cut_off
+        found = body.usage
+        if found is None:
             return
         read, written = found.input_tokens or found.prompt_tokens, found.output_tokens or found.completion_tokens
         if not read and not written:
@@ -182,7 +206,12 @@ def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     status = _whole_number(_mapping(found.get("response")).get("status_code"))
     body = body_of(found)
     model, usage = body.get("model"), _mapping(body.get("usage"))
-    read = _Body(model if isinstance(model, str) else "", _usage(usage) if usage else None)
+    read = _Body(
+        model if isinstance(model, str) else "",
+        _usage(usage) if usage else None,
+        [_Choice(str(choice.get("finish_reason"))) for choice in _mappings(body.get("choices"))],
+        _IncompleteDetails(str(_mapping(body.get("incomplete_details")).get("reason"))),
+    )
     return ResultLine(
         custom_id,
         _Response(status, read) if status is not None else None,
@@ -218,6 +247,10 @@ def _usage(usage: Mapping[str, Any]) -> _Usage:
 def _counts(values: Mapping[str, Any]) -> dict[str, int]:
     counts = {name: _whole_number(value) for name, value in values.items() if name not in _DETAILS}
     return {name: count for name, count in counts.items() if count is not None and 0 <= count <= MOST_TOKENS}
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from flytekitplugins.openai._text import shortened, whole
 
-from .result_lines import body_of, failure_of, object_in, read_line
+from .result_lines import CUT_OFF, body_of, failure_of, object_in, read_line
 from .usage import Usage
 
 __all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]
@@ -17,10 +17,6 @@ __all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]
 INVALID_OUTPUT = "invalid_output"
 UNREADABLE = "unreadable_line"
 LONGEST_MESSAGE = 1_000
-# Reasons to have ended with which an answer is not the whole one.
-# https://platform.openai.com/docs/api-reference/chat/object#chat/object-choices-finish_reason
-# https://platform.openai.com/docs/api-reference/responses/object#responses/object-incomplete_details
-CUT_OFF = frozenset({"length", "content_filter", "max_output_tokens"})
 
 T = TypeVar("T")
 

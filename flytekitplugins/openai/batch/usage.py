@@ -79,11 +79,17 @@ class Spread:
 class Consumption:
     """What answers took: the tokens of each model, and how the output tokens are spread over the answers.
 
-    An answer whose server does not tell its tokens is not in it.
+    The tokens of an answer whose server does not tell them are not in it.
+
+    Attributes:
+        by_model: The tokens.
+        spread: How many answers took how many output tokens.
+        cut_off: How many answers are not the whole ones, because of their length or a content filter.
     """
 
     by_model: dict[str, Usage] = field(default_factory=dict)
     spread: Spread = field(default_factory=Spread)
+    cut_off: int = 0
 
     def of(self, model: str) -> Usage:
         """Of one model, to be added to; it is called "" where the server does not tell."""
@@ -100,6 +106,7 @@ class Consumption:
         for model, usage in more.by_model.items():
             self.of(model).add(usage)
         self.spread.merge(more.spread)
+        self.cut_off += more.cut_off
 
     @property
     def usage(self) -> Usage:

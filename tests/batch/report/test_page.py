@@ -143,6 +143,15 @@ def test_page_tells_how_many_may_go_well_another_time(kinds, told):
     assert told in seen(tally=make_tally(5, *(make_kind(*kind) for kind in kinds))).text
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, "1 answer was cut off"), (12, "12 answers were cut off")])
+def test_answers_that_were_cut_off_are_told(count, told):
+    """They count as succeeded, and may be of no use."""
+    tally = make_tally()
+    assert "cut off" not in seen(tally=tally).text
+    tally.consumption.cut_off = count
+    assert told in seen(tally=tally).text
+
+
 def test_advice_knows_what_was_run_again():
     """The page of a workflow with max_resubmissions does not praise it."""
     tally = make_tally(5, make_kind("server_error", 500))

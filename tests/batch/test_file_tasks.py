@@ -209,6 +209,12 @@ def test_upload_of_an_empty_file_is_refused_before_it_is_sent(team, tmp_path):
     assert not team.calls
 
 
+def test_input_without_an_ending_has_no_name_worth_telling(team, tmp_path):
+    """flytekit calls what an iterator yields by a random number."""
+    with pytest.raises(InvalidInputError, match="The input was not submitted: there are no requests in it"):
+        make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "0395e41c3b87", b""))
+
+
 def test_upload_of_what_is_not_jsonl_is_refused_before_it_is_sent(team, tmp_path):
     """OpenAI would look at the first line during the upload, and at the others a while after it."""
     with pytest.raises(InvalidInputError) as raised:

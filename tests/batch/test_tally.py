@@ -53,6 +53,11 @@ def test_complaint_has_a_line_for_each_code():
     assert tally.complaint(0.5).startswith("1 of 4 requests succeeded, and min_success_ratio asks for 0.5 of them.\n")
 
 
+def test_complaint_about_a_single_request_is_about_it():
+    """A newcomer's first batch."""
+    assert make_tally(make_lost("b")).complaint(0.0).startswith("The request failed.\nbatch_expired: 1, such as 'b'")
+
+
 def test_tally_holds_what_flyte_can(tmp_path):
     """Half a character, or a text of a megabyte, would cost the step all its results."""
     line = encode_line({"custom_id": "\ud800", "error": {"code": "c" * 999, "message": "m" * 10**6}})

@@ -124,7 +124,7 @@ class Tally:
                 f"{min_success_ratio:.4g} of them."
             )
         else:
-            said = f"None of the {self.requests:,} requests succeeded."
+            said = f"None of the {self.requests:,} requests succeeded." if self.requests != 1 else "The request failed."
         told = (
             f"{kind.label}: {kind.count:,}" + (f", such as {kind.example!r}: {kind.message}" if kind.message else "")
             for kind in self.by_count

@@ -60,6 +60,11 @@ class Uploads:
         return cls(name, key.node, key.attempt)
 
     @property
+    def title(self) -> str:
+        """The input's name for a sentence; flytekit calls what an iterator yields by a number that tells nobody."""
+        return f" {self.name!r}" if Path(self.name).suffix else ""
+
+    @property
     def stem(self) -> str:
         """The input's name without its ending."""
         return Path(self.name).stem[:LONGEST_NAME]
@@ -140,7 +145,7 @@ def upload_shards(
                 # A file whose reply was lost has a name, too.
                 _delete_leftovers(client, uploads, account)
             if isinstance(error, BadRequestsError):
-                raise InvalidInputError(f"The input {uploads.name!r} was not submitted: {error}.") from None
+                raise InvalidInputError(f"The input{uploads.title} was not submitted: {error}.") from None
             raise
         number, files = len(file_ids), "file" if len(file_ids) == 1 else "files"
         progress.show(

@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from flytekitplugins.openai._arguments import call_arguments, whole_numbers
+from flytekitplugins.openai._arguments import call_arguments, check_arguments, whole_numbers
 
 REQUEST = {"endpoint": "/v1/responses", "priority": "low"}
 
@@ -25,6 +27,12 @@ def test_argument_without_a_name_in_the_sdk_goes_into_the_body():
     assert arguments == {"endpoint": "/v1/responses", "extra_body": {"priority": "low", "a": 1}}
 
 
+def test_users_own_body_comes_last():
+    """What is said twice is meant as it was said for the body."""
+    arguments = call_arguments({**REQUEST, "extra_body": {"priority": "high"}}, create)
+    assert arguments["extra_body"] == {"priority": "high"}
+
+
 def test_body_that_is_null_is_none():
     """A config may say so of every argument."""
     assert call_arguments({**REQUEST, "extra_body": None}, create)["extra_body"] == {"priority": "low"}
@@ -45,3 +53,67 @@ def test_function_whose_parameters_cannot_be_told_gets_everything_by_name():
             return arguments
 
     assert call_arguments(REQUEST, Unsigned()) == REQUEST
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"extra_headers": {"X-Team": "search", "x_other": ""}, "extra_query": {"a": ["b"]}, "extra_body": {"c": None}},
+        {"extra_headers": None, "extra_query": None, "extra_body": None, "timeout": None},
+        {"timeout": 0.5, "model": 5, "logit_bias": {50256: -100}, "tools": "none"},
+    ],
+    ids=str,
+)
+def test_config_that_the_sdk_can_take_is_no_error(config):
+    """The API's own parameters are for the API to judge."""
+    check_arguments(config, where="config")
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (
+            {"extra_headers": "x"},
+            "The extra_headers of the config must be a dictionary, as in {'X-Team': 'search'}, not 'x'.",
+        ),
+        (
+            {"extra_query": ["x"]},
+            "The extra_query of the config must be a dictionary, as in {'api-version': 'preview'}, not ['x'].",
+        ),
+        (
+            {"extra_body": "z" * 200},
+            f"The extra_body of the config must be a dictionary, as in {{'top_k': 5}}, not '{'z' * 98}\u2026.",
+        ),
+        (
+            {"extra_headers": {"X-Team": 1}},
+            "The extra_headers of the config must be plain texts by plain names, not {'X-Team': 1}.",
+        ),
+        ({"timeout": "9"}, "The timeout of the config must be a positive number of seconds, not '9'."),
+    ],
+)
+def test_config_that_the_sdk_cannot_take_is_told_in_a_sentence(config, sentence):
+    """The SDK would raise whatever Python does."""
+    with pytest.raises(ValueError, match=r".") as raised:
+        check_arguments(config, where="config")
+    assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize("headers", [{"a b": "c"}, {"": "c"}, {"a:": "c"}, {"a": "\u00e9"}, {"a": "b\nc"}, {"a": None}])
+def test_header_that_cannot_be_sent_is_told(headers):
+    """The SDK would call it a connection that failed."""
+    with pytest.raises(ValueError, match=r"^The extra_headers of the config must be plain texts by plain names, not "):
+        check_arguments({"extra_headers": headers}, where="config")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, True, math.inf])
+def test_timeout_must_be_a_time(seconds):
+    """The SDK would end at once, or never."""
+    with pytest.raises(ValueError, match=r"^The (timeout of the )?config "):
+        check_arguments({"timeout": seconds}, where="config")
+
+
+@pytest.mark.parametrize("value", [dict, math.nan])
+def test_value_that_is_no_json_is_told(value):
+    """A Pydantic model for the answer is the natural slip."""
+    with pytest.raises(ValueError, match=r"^The config cannot be sent as JSON \(.+\); give it plain values"):
+        check_arguments({"response_format": value}, where="config")

@@ -3,10 +3,59 @@
 from __future__ import annotations
 
 import inspect
+import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["call_arguments", "whole_numbers"]
+from ._text import shortened
+
+__all__ = ["call_arguments", "check_arguments", "is_positive", "whole_numbers"]
+
+# What the SDK takes for itself beside the API's own parameters, with an example of each.
+# https://github.com/openai/openai-python#undocumented-params
+EXTRAS = {
+    "extra_headers": {"X-Team": "search"},
+    "extra_query": {"api-version": "preview"},
+    "extra_body": {"top_k": 5},
+}
+# https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)
+LONGEST_VALUE = 100
+
+
+def check_arguments(config: Mapping[str, Any], *, where: str) -> None:
+    """Find out whether a config can be handed to the SDK, which would say no with a bare error of Python's.
+
+    What the API's own parameters may be is the API's to say.
+
+    Args:
+        config: A task's.
+        where: What the config is called, after "the".
+
+    Raises:
+        ValueError: It cannot.
+    """
+    try:
+        json.dumps(whole_numbers(config), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The {where} cannot be sent as JSON ({error}); give it plain values.") from None
+    for name, example in EXTRAS.items():
+        extra = config.get(name)
+        if extra is not None and not isinstance(extra, Mapping):
+            raise ValueError(_wrong(name, where, f"be a dictionary, as in {example!r}", extra))
+    for name, value in (config.get("extra_headers") or {}).items():
+        is_sendable = isinstance(value, str) and value.isascii() and value.isprintable()
+        if not HEADER_NAME.fullmatch(str(name)) or not is_sendable:
+            raise ValueError(_wrong("extra_headers", where, "be plain texts by plain names", {name: value}))
+    if config.get("timeout") is not None and not is_positive(config["timeout"]):
+        raise ValueError(_wrong("timeout", where, "be a positive number of seconds", config["timeout"]))
+
+
+def is_positive(value: object) -> bool:
+    """Whether it is a number, and one that a time to wait can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def whole_numbers(value: Any) -> Any:
@@ -34,3 +83,7 @@ def call_arguments(request: Mapping[str, Any], function: Callable[..., Any]) -> 
     named = {name: value for name, value in request.items() if name in parameters}
     others = {name: value for name, value in request.items() if name not in parameters}
     return {**named, "extra_body": {**others, **(named.get("extra_body") or {})}} if others else named
+
+
+def _wrong(name: str, where: str, must: str, value: object) -> str:
+    return f"The {name} of the {where} must {must}, not {shortened(repr(value), LONGEST_VALUE)}."

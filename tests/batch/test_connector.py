@@ -73,6 +73,16 @@ async def test_create_submits_the_file_with_the_defaults(connector, emulator):
     assert (batch.endpoint, batch.completion_window) == ("/v1/chat/completions", "24h")
 
 
+async def test_config_that_cannot_be_sent_is_refused(connector, emulator):
+    """In a sentence, before OpenAI is asked."""
+    with pytest.raises(InvalidInputError) as raised:
+        await connector.create(make_template(config={"extra_body": "zz"}), make_inputs("file-1"))
+    assert str(raised.value) == (
+        "The extra_body of the batch task's config must be a dictionary, as in {'top_k': 5}, not 'zz'."
+    )
+    assert not emulator.calls
+
+
 async def test_create_passes_the_config_on(connector, emulator):
     """The config is the batch's own arguments."""
     requests = [make_request(url="/v1/responses")]

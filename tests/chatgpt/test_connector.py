@@ -234,6 +234,7 @@ async def test_task_without_a_message_is_refused(connector):
     [
         {"chatgpt_config": {}},
         {"chatgpt_config": {"model": "m", "stream": True}},
+        {"chatgpt_config": {"model": "m", "extra_headers": "x"}},
         {"chatgpt_config": {"model": "m"}, "timeout_seconds": 0},
     ],
     ids=str,

@@ -63,6 +63,10 @@ def test_config_is_left_as_it_is():
             {**CONFIG, "stream": True},
             "The chatgpt_config asks for a stream, but the task has one output: leave stream out.",
         ),
+        (
+            {**CONFIG, "extra_body": "zz"},
+            "The extra_body of the chatgpt_config must be a dictionary, as in {'top_k': 5}, not 'zz'.",
+        ),
     ],
 )
 def test_config_that_cannot_be_sent_is_refused(config, sentence):

@@ -163,7 +163,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         task that has no `retries`, and use them up at once where there are some.
 
         Raises:
-            InvalidInputError: The task was given no file id, or too large a config.
+            InvalidInputError: The task was given no file id, or a config that cannot be sent or is too large.
             MissingAPIKeyError: The service has no key.
             RefusedError: OpenAI refuses the key or the request.
             UnavailableError: There is no output prefix, and OpenAI was not reached, or did not answer in time; a batch

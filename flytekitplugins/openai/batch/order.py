@@ -10,6 +10,7 @@ from typing import Any
 from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskExecutionMetadata
 
+from flytekitplugins.openai._arguments import check_arguments
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai.exceptions import InvalidInputError
 
@@ -82,10 +83,15 @@ def read_request(
     """The body that creates a batch of the task, as far as it is the same for all of them.
 
     Raises:
-        InvalidInputError: The task was given no file id.
+        InvalidInputError: The task was given no file id, or its config cannot be sent.
     """
     literals = inputs.literals if inputs is not None else {}
-    request = creation_request(custom.get("config") or {}, key=_key(output_prefix), tags=_tags(execution))
+    config = custom.get("config") or {}
+    try:
+        check_arguments(config, where="batch task's config")
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from None
+    request = creation_request(config, key=_key(output_prefix), tags=_tags(execution))
     if "input_file_ids" in literals:
         return request
     literal = literals.get("input_file_id")

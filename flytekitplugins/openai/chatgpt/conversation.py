@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from flytekitplugins.openai._arguments import whole_numbers
+from flytekitplugins.openai._arguments import check_arguments, is_positive, whole_numbers
 from flytekitplugins.openai._text import whole
 
 __all__ = ["NoTextError", "chat_request", "check_config", "check_timeout", "seconds_to_pause", "text_of"]
@@ -23,7 +22,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     """Find out whether a task's config can be sent.
 
     Raises:
-        ValueError: It names no model, its messages are no list, or it asks for a stream.
+        ValueError: It names no model, its messages are no list, it asks for a stream, or has something for the SDK
+            that the SDK cannot take.
     """
     if not config.get("model"):
         raise ValueError("The chatgpt_config names no model; give it one, as in {'model': 'gpt-4o-mini'}.")
@@ -31,6 +31,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ValueError("The messages of the chatgpt_config are not a list.")  # noqa: TRY004 (as for any config)
     if config.get("stream"):
         raise ValueError("The chatgpt_config asks for a stream, but the task has one output: leave stream out.")
+    check_arguments(config, where="chatgpt_config")
 
 
 def check_timeout(seconds: object) -> None:
@@ -39,7 +40,7 @@ def check_timeout(seconds: object) -> None:
     Raises:
         ValueError: It is not a positive number.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+    if not is_positive(seconds):
         raise ValueError(f"timeout_seconds must be a positive number of seconds, not {seconds!r}.")
 
 

@@ -34,7 +34,8 @@ class ChatGPTTask(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[type-
         **kwargs: Anything else that flytekit's `PythonTask` takes.
 
     Raises:
-        ValueError: `chatgpt_config` has no model, or asks for a stream; `timeout_seconds` is not a positive number.
+        ValueError: `chatgpt_config` has no model, asks for a stream, or cannot be sent; `timeout_seconds` is not a
+            positive number.
     """
 
     _TASK_TYPE = "chatgpt"

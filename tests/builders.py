@@ -1,6 +1,8 @@
 """What tests are made of: requests, batches, task templates, with defaults for whatever a test is not about."""
 
+import contextlib
 import json
+import socket
 from collections import OrderedDict
 
 import openai
@@ -119,3 +121,18 @@ def upload_with(client, requests, *, name="requests.jsonl"):
 
 def make_client(emulator, **arguments):
     return openai.OpenAI(**{"base_url": emulator.base_url, "api_key": "sk-test", "max_retries": 0, **arguments})
+
+
+@contextlib.contextmanager
+def start_deaf_listener():
+    """The base URL of a server that connections are never made to, as behind a firewall that drops what comes."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        # Nobody accepts these, and after them no other fits in.
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"

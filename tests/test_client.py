@@ -10,6 +10,7 @@ from flytekitplugins.openai._client import Account, async_client, explained, pla
 from flytekitplugins.openai._credentials import APIKey
 from flytekitplugins.openai.emulator import CallFault
 from flytekitplugins.openai.exceptions import RefusedError, UnavailableError
+from tests.builders import start_deaf_listener
 
 ACCOUNT = Account(APIKey("sk-secret", "secret 'team/key'"))
 
@@ -212,6 +213,16 @@ def test_dropped_connection_may_pass(emulator):
     error = retrieve(emulator, CallFault(drop=True, times=None))
     assert isinstance(error, UnavailableError)
     assert str(error).startswith(f"Could not look up batch 'batch_1': no connection to {emulator.base_url} (")
+
+
+def test_connection_that_is_not_made_in_time_is_no_slow_answer(emulator, monkeypatch):
+    """The SDK calls both a timeout, and what to do about them is not the same."""
+    monkeypatch.setattr(_client, "CALL_CONNECT_SECONDS", 0.05)
+    with start_deaf_listener() as base_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", base_url)
+        error = retrieve(emulator)
+    assert str(error) == f"Could not look up batch 'batch_1': no connection to {base_url} (ConnectTimeout)."
+    assert error.reason == "connection"
 
 
 def test_password_of_the_base_url_is_not_shown(monkeypatch):

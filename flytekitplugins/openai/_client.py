@@ -24,7 +24,7 @@ else:
     # flytekit imports every plugin at its start, and the SDK would add half a second to each `pyflyte`.
     openai = lazy_module("openai")
 
-__all__ = ["Account", "async_client", "close_clients", "explained", "platform_url", "sync_client"]
+__all__ = ["Account", "async_client", "call_timeout", "close_clients", "explained", "platform_url", "sync_client"]
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 # Flyte polls each task every 30 s; the default keep-alive of 5 s would mean a new connection for each poll.
@@ -34,6 +34,8 @@ MAX_CLIENTS = 64
 # Flyte cancels a call to the connector after 10 s, in which ours may have to ask OpenAI more than once.
 CALL_SECONDS = 3.5
 CALL_CONNECT_SECONDS = 2.0
+# At most so much of a call's time; otherwise the call would be over before it could tell that it never began.
+CALL_CONNECT_SHARE = 0.9
 # None by the SDK: what fails is tried again with the next poll, or after a second look. The SDK would wait as long as a
 # Retry-After says, up to two minutes, and be cut short before it could tell what the answer was.
 CALL_RETRIES = 0
@@ -41,6 +43,8 @@ CALL_RETRIES = 0
 TRANSFER_SECONDS = 600.0
 TRANSFER_CONNECT_SECONDS = 10.0
 TRANSFER_RETRIES = 5
+# What httpx and httpx2 call a connection that was not made in time; the SDK says only that a time was up.
+CONNECT_TIMEOUT = "ConnectTimeout"
 # OpenAI's statuses for what may pass. https://platform.openai.com/docs/guides/error-codes
 PASSING_STATUSES = frozenset({408, 409, 429})
 # Azure refuses a batch with it at once, where OpenAI lets it fail in validation.
@@ -106,7 +110,7 @@ def async_client(account: Account) -> openai.AsyncOpenAI:
             api_key=account.api_key.value,
             base_url=_base_url(),
             max_retries=CALL_RETRIES,
-            timeout=openai.Timeout(CALL_SECONDS, connect=CALL_CONNECT_SECONDS),
+            timeout=call_timeout(CALL_SECONDS),
             http_client=kept.http_client,
         )
         _set_account(client, account)
@@ -115,6 +119,11 @@ def async_client(account: Account) -> openai.AsyncOpenAI:
             kept.by_account.popitem(last=False)
     kept.by_account.move_to_end(key)
     return client
+
+
+def call_timeout(seconds: float) -> openai.Timeout:
+    """For a call that may take this long, of which a part must be enough to connect."""
+    return openai.Timeout(seconds, connect=min(CALL_CONNECT_SECONDS, CALL_CONNECT_SHARE * seconds))
 
 
 async def close_clients() -> None:
@@ -175,11 +184,12 @@ def explained(account: Account, doing: str, *, permission: str = "Files and Batc
 def _explanation(error: openai.OpenAIError, account: Account, doing: str, permission: str) -> OpenAIPluginError:
     if isinstance(error, openai.APIStatusError):
         return _refusal(error, account, doing, permission)
-    if isinstance(error, openai.APITimeoutError):
+    cause = type(error.__cause__).__name__ if error.__cause__ else ""
+    if isinstance(error, openai.APITimeoutError) and cause != CONNECT_TIMEOUT:
         return UnavailableError(f"Could not {doing}: OpenAI did not answer in time.", reason="timeout")
     if isinstance(error, openai.APIConnectionError):
-        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
-        return UnavailableError(f"Could not {doing}: no connection to {_shown_url()}{cause}.", reason="connection")
+        told = f" ({cause})" if cause else ""
+        return UnavailableError(f"Could not {doing}: no connection to {_shown_url()}{told}.", reason="connection")
     return UnavailableError(
         f"Could not {doing}: the answer could not be read ({type(error).__name__}).", reason="unreadable"
     )

@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import copy
 import json
 import time
@@ -8,10 +10,11 @@ from flytekit.extend.backend.base_connector import ConnectorRegistry
 from flytekit.models.literals import LiteralMap
 
 from flytekitplugins.openai import ChatGPTConnector, _client
+from flytekitplugins.openai.chatgpt import connector as module
 from flytekitplugins.openai.chatgpt import conversation
 from flytekitplugins.openai.emulator import CallFault
 from flytekitplugins.openai.exceptions import InvalidInputError, MissingAPIKeyError, RefusedError, UnavailableError
-from tests.builders import make_chat_template, make_message
+from tests.builders import make_chat_template, make_message, start_deaf_listener
 
 CHAT = "/v1/chat/completions"
 
@@ -139,7 +142,8 @@ async def test_trouble_that_does_not_pass_is_told(connector, emulator):
 
 LATE = (
     "Could not ask model 'gpt-4o-mini': OpenAI did not answer within {} seconds; if it needs longer, raise the task's "
-    "timeout_seconds, and Flyte's plugins.connector-service.defaultConnector.timeouts.ExecuteTaskSync above it."
+    "timeout_seconds, and above it Flyte's plugins.connector-service.defaultConnector.timeouts: "
+    "[{{ExecuteTaskSync: 60s}}]."
 )
 
 
@@ -159,6 +163,94 @@ async def test_late_call_does_not_hide_what_was_before_it(connector, emulator):
         f"{LATE.format(0.6)} The call before it had failed: Could not ask model 'gpt-4o-mini': "
         "OpenAI is not able to answer now (429: ordered by the test)."
     )
+
+
+async def test_late_call_tells_the_last_failure_before_it(connector, emulator):
+    """What was wrong first is over."""
+    emulator.order(
+        CallFault(path=CHAT, status=503, headers={"Retry-After": "0.01"}),
+        CallFault(path=CHAT, status=429, headers={"Retry-After": "0.01"}),
+        CallFault(path=CHAT, delay=5),
+    )
+    said = await refusal_of(connector, UnavailableError, timeout_seconds=1)
+    assert said.endswith("(429: ordered by the test).")
+
+
+@pytest.mark.parametrize("seconds", [1, 5])
+async def test_timeout_of_the_config_is_for_each_call(connector, emulator, seconds):
+    """It is an argument of the SDK's, to which the published package hands it."""
+    emulator.order(CallFault(path=CHAT, delay=5))
+    started_at = time.monotonic()
+    assert await refusal_of(connector, UnavailableError, config={"timeout": 0.2}, timeout_seconds=seconds) == (
+        "Could not ask model 'gpt-4o-mini': OpenAI did not answer within 0.2 seconds; if it needs longer, "
+        "raise the timeout of the chatgpt_config."
+    )
+    assert time.monotonic() - started_at < 2
+
+
+@pytest.mark.parametrize("own", [None, 60])
+async def test_timeout_of_the_config_gives_no_more_time(connector, emulator, own):
+    """Flyte would cancel the call."""
+    emulator.order(CallFault(path=CHAT, delay=5))
+    said = await refusal_of(connector, UnavailableError, config={"timeout": own}, timeout_seconds=0.3)
+    assert said == LATE.format(0.3)
+
+
+async def test_connection_that_is_not_made_is_tried_again(connector, emulator, monkeypatch):
+    """A slow model it is not, and nothing has been paid for."""
+    monkeypatch.setattr(_client, "CALL_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(conversation, "PAUSES_SECONDS", (0.01,))
+    with start_deaf_listener() as base_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", base_url)
+        asked = asyncio.create_task(ask(connector, timeout_seconds=5))
+        await asyncio.sleep(0.3)
+        monkeypatch.setenv("OPENAI_BASE_URL", emulator.base_url)
+        assert await asked == "Heard: What is it?"
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1])
+async def test_connection_that_is_never_made_is_told(connector, monkeypatch, seconds):
+    """However little time there is for it."""
+    with start_deaf_listener() as base_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", base_url)
+        said = await refusal_of(connector, UnavailableError, timeout_seconds=seconds)
+    assert said == f"Could not ask model 'gpt-4o-mini': no connection to {base_url} (ConnectTimeout)."
+
+
+async def test_answer_that_trickles_in_is_given_up(connector, monkeypatch):
+    """The SDK waits as long for each part of it as for the whole."""
+    hung_up = asyncio.Event()
+
+    async def trickle(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        hung_up.set()
+
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        said = await asyncio.wait_for(refusal_of(connector, UnavailableError, timeout_seconds=0.3), 5)
+        await asyncio.wait_for(hung_up.wait(), 5)
+    assert said == LATE.format(0.3)
+
+
+async def test_time_runs_from_the_beginning(connector, emulator, monkeypatch):
+    """Flyte's does, too, while the key is looked up and the SDK is imported."""
+    find = module.find_api_key
+    monkeypatch.setattr(module, "find_api_key", lambda *args, **named: time.sleep(0.5) or find(*args, **named))
+    emulator.order(CallFault(path=CHAT, delay=5))
+    started_at = time.monotonic()
+    assert await refusal_of(connector, UnavailableError, timeout_seconds=0.8) == LATE.format(0.8)
+    assert time.monotonic() - started_at < 1.2
+
+
+def test_call_ends_before_flyte_cancels_it():
+    """After 10 seconds, unless it is set otherwise; and nobody would be told why."""
+    assert module.TIMEOUT_SECONDS + 0.5 < 10
 
 
 async def test_call_may_take_longer_than_a_poll(connector, emulator, monkeypatch):

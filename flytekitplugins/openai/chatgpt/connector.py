@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 from flyteidl.core.execution_pb2 import TaskExecution
@@ -11,7 +12,7 @@ from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskTemplate
 
 from flytekitplugins.openai._arguments import call_arguments
-from flytekitplugins.openai._client import Account, async_client, explained
+from flytekitplugins.openai._client import Account, async_client, call_timeout, explained
 from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai._flyte import said_plainly
 from flytekitplugins.openai.exceptions import InvalidInputError, RefusedError, UnavailableError
@@ -22,7 +23,8 @@ __all__ = ["TIMEOUT_SECONDS", "ChatGPTConnector"]
 
 # Flyte cancels the call after 10 s, unless it is set otherwise; one that ends by itself before that can still say why.
 TIMEOUT_SECONDS = 9.0
-FLYTES_SETTING = "plugins.connector-service.defaultConnector.timeouts.ExecuteTaskSync"
+# As a list, because Flyte writes the keys of a map small, and then looks for this one as it is.
+FLYTES_SETTING = "plugins.connector-service.defaultConnector.timeouts: [{ExecuteTaskSync: 60s}]"
 
 
 class ChatGPTConnector(SyncConnectorBase):
@@ -67,17 +69,19 @@ class _Call:
         self._request = request
         self._seconds = seconds
         self._ends_at = ends_at
+        self._longest = request.get("timeout") or math.inf
         self._doing = f"ask model {request['model']!r}"
 
     async def until_answered(self) -> str:
         failures: list[UnavailableError] = []
         while True:
+            seconds = min(self._left, self._longest)
             try:
-                return await self._once()
+                return await self._once(seconds)
             except UnavailableError as error:
                 # What took too long has been paid for, perhaps, and would take as long again.
                 if error.reason == "timeout":
-                    raise self._too_late(after=failures) from None
+                    raise self._too_late(seconds, after=failures) from None
                 failures.append(error)
                 retry_after = error.answer.retry_after if error.answer is not None else None
                 pause = seconds_to_pause(len(failures), retry_after=retry_after)
@@ -85,13 +89,13 @@ class _Call:
                     raise
             await asyncio.sleep(pause)
 
-    async def _once(self) -> str:
+    async def _once(self, seconds: float) -> str:
         with explained(self._account, self._doing, permission="chat completions"):
             create = async_client(self._account).chat.completions.create
-            arguments = {**call_arguments(self._request, create), "timeout": self._left}
+            arguments = {**call_arguments(self._request, create), "timeout": call_timeout(seconds)}
             try:
                 # The SDK's timeout is for each part of an answer, of which there may be many.
-                answer = await asyncio.wait_for(create(**arguments), self._left)
+                answer = await asyncio.wait_for(create(**arguments), seconds)
             except asyncio.TimeoutError:
                 raise UnavailableError(f"Could not {self._doing} in time.", reason="timeout") from None
         try:
@@ -104,10 +108,15 @@ class _Call:
     def _left(self) -> float:
         return self._ends_at - asyncio.get_running_loop().time()
 
-    def _too_late(self, *, after: list[UnavailableError]) -> UnavailableError:
+    def _too_late(self, seconds: float, *, after: list[UnavailableError]) -> UnavailableError:
+        is_own = seconds == self._longest
+        allowed, remedy = (
+            (self._longest, "raise the timeout of the chatgpt_config")
+            if is_own
+            else (self._seconds, f"raise the task's timeout_seconds, and above it Flyte's {FLYTES_SETTING}")
+        )
         sentence = (
-            f"Could not {self._doing}: OpenAI did not answer within {self._seconds:g} seconds; if it needs longer, "
-            f"raise the task's timeout_seconds, and Flyte's {FLYTES_SETTING} above it."
+            f"Could not {self._doing}: OpenAI did not answer within {allowed:g} seconds; if it needs longer, {remedy}."
         )
         before = f" The call before it had failed: {after[-1]}" if after else ""
         return UnavailableError(f"{sentence}{before}", reason="timeout")

@@ -24,13 +24,13 @@ class ChatGPTTask(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[type-
     Args:
         name: Name of the task.
         chatgpt_config: Arguments of the chat completion, `model` among them. Its `messages`, such as a system prompt,
-            come before the message.
+            come before the message; its `timeout` is for each try to get an answer.
         openai_organization: The organization to ask for; the key's own by default.
         openai_project: The project to ask for; the key's own by default.
         timeout_seconds: How long the answer may take, with all tries to get it. Flyte cancels a call to a connector
             after 10 s; for more, the operator sets
-            `plugins.connector-service.defaultConnector.timeouts.ExecuteTaskSync: 60s` in FlytePropeller's
-            configuration, and the task a little less.
+            `plugins.connector-service.defaultConnector.timeouts: [{ExecuteTaskSync: 60s}]` in FlytePropeller's
+            configuration (a list: Flyte does not find the name in a map), and the task a little less.
         **kwargs: Anything else that flytekit's `PythonTask` takes.
 
     Raises:

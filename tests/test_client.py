@@ -82,6 +82,38 @@ def test_polls_one_after_the_other_use_one_connection(emulator):
     assert len({call.connection for call in emulator.calls}) == 1
 
 
+def test_connection_is_kept_until_the_next_poll(emulator, monkeypatch):
+    """Flyte polls a task every 30 seconds."""
+    assert _client.KEEP_ALIVE_SECONDS > 30
+    monkeypatch.setattr(_client, "KEEP_ALIVE_SECONDS", 0.5)
+
+    async def call():
+        for pause in (0, 0, 0.8):
+            await asyncio.sleep(pause)
+            await async_client(ACCOUNT).batches.list()
+
+    run(call)
+    first, second, third = (call.connection for call in emulator.calls)
+    assert first == second != third
+
+
+def test_slow_calls_do_not_hold_up_a_poll(emulator):
+    """Models may take their time, however many are asked."""
+    emulator.order(CallFault(path="/v1/chat/completions", delay=60, times=None))
+
+    async def call():
+        client = async_client(ACCOUNT)
+        ask = client.chat.completions.create
+        asked = [asyncio.create_task(ask(model="m", messages=[])) for _ in range(_client.MAX_KEPT_CONNECTIONS + 10)]
+        listed = await asyncio.ensure_future(client.batches.list())
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        return listed.data
+
+    assert run(call) == []
+
+
 def test_each_event_loop_has_a_client_of_its_own(emulator):
     """flytekit runs several loops, and a client breaks on any but its first."""
 

@@ -29,7 +29,10 @@ __all__ = ["Account", "async_client", "call_timeout", "close_clients", "explaine
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 # Flyte polls each task every 30 s; the default keep-alive of 5 s would mean a new connection for each poll.
 KEEP_ALIVE_SECONDS = 60.0
-MAX_CONNECTIONS = 100
+MAX_KEPT_CONNECTIONS = 100
+# More than are kept, because those that wait for slow models must not keep a poll waiting; and half of the 1,024 files
+# that a process may have open where nobody says otherwise, because the service needs some for itself.
+MAX_CONNECTIONS = 500
 MAX_CLIENTS = 64
 # Flyte cancels a call to the connector after 10 s, in which ours may have to ask OpenAI more than once.
 CALL_SECONDS = 3.5
@@ -98,7 +101,7 @@ def async_client(account: Account) -> openai.AsyncOpenAI:
             del _clients[closed]
         limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
             max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_KEPT_CONNECTIONS,
             keepalive_expiry=KEEP_ALIVE_SECONDS,
         )
         _clients[loop] = _LoopClients(openai.DefaultAsyncHttpxClient(limits=limits))

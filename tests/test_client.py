@@ -257,9 +257,9 @@ def test_connection_that_is_not_made_in_time_is_no_slow_answer(emulator, monkeyp
     assert error.reason == "connection"
 
 
-def test_password_of_the_base_url_is_not_shown(monkeypatch):
-    """A proxy's credentials are the operator's."""
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:secret@127.0.0.1:9/v1")
+def test_secrets_of_the_base_url_are_not_shown(monkeypatch):
+    """A proxy's password is the operator's, and so is a key in the query."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:secret@127.0.0.1:9/v1?api-key=secret#secret")
     monkeypatch.setattr(_client, "CALL_RETRIES", 0)
 
     async def call():
@@ -268,7 +268,7 @@ def test_password_of_the_base_url_is_not_shown(monkeypatch):
 
     with pytest.raises(UnavailableError, match=r"no connection to http://127\.0\.0\.1:9/v1 \(") as raised:
         run(call)
-    assert "secret@" not in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_document_that_breaks_off_may_pass(emulator):
@@ -282,6 +282,31 @@ def test_key_in_the_servers_words_is_masked(emulator):
     """Some compatible servers repeat what they were sent."""
     error = retrieve(emulator, CallFault(status=400, message="bad header Bearer sk-secret"))
     assert str(error) == "Could not look up batch 'batch_1': OpenAI refused (400: bad header Bearer ***)."
+
+
+@pytest.mark.parametrize("status", [400, 401, 429])
+def test_key_in_the_servers_code_is_masked(emulator, status):
+    """Wherever a server repeats it."""
+    error = retrieve(emulator, CallFault(status=status, code="no sk-secret", message="No."))
+    assert f"({status} no ***" in str(error)
+    assert "sk-secret" not in f"{error} {error.answer}"
+
+
+def test_words_of_a_server_are_cut(emulator):
+    """Flyte's console is not for pages, and a key at the cut would be half a key."""
+    words = "x" * 990 + "sk-secret" + "y" * 5_000
+    error = retrieve(emulator, CallFault(status=400, code="c" * 500, message=words))
+    assert str(error) == (
+        f"Could not look up batch 'batch_1': OpenAI refused (400 {'c' * 99}\u2026: {'x' * 990}***{'y' * 6}\u2026)."
+    )
+
+
+def test_code_may_be_a_number(emulator):
+    """Some gateways repeat the status there."""
+    body = json.dumps({"error": {"code": 502, "message": "upstream"}})
+    error = retrieve(emulator, CallFault(status=400, body=body))
+    assert str(error) == "Could not look up batch 'batch_1': OpenAI refused (400 502: upstream)."
+    assert error.answer.code == "502"
 
 
 def test_page_in_place_of_an_error_is_left_out(emulator):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from flytekit import lazy_module
 
 from ._credentials import APIKey
-from ._text import whole
+from ._text import tidied
 from .exceptions import Answer, InvalidInputError, OpenAIPluginError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ TRANSFER_CONNECT_SECONDS = 10.0
 TRANSFER_RETRIES = 5
 # What httpx and httpx2 call a connection that was not made in time; the SDK says only that a time was up.
 CONNECT_TIMEOUT = "ConnectTimeout"
+LONGEST_CODE = 100
 # OpenAI's statuses for what may pass. https://platform.openai.com/docs/guides/error-codes
 PASSING_STATUSES = frozenset({408, 409, 429})
 # Azure refuses a batch with it at once, where OpenAI lets it fail in validation.
@@ -199,16 +200,17 @@ def _explanation(error: openai.OpenAIError, account: Account, doing: str, permis
 
 
 def _refusal(error: openai.APIStatusError, account: Account, doing: str, permission: str) -> OpenAIPluginError:
-    answer = Answer(error.status_code, error.code, _retry_after(error))
+    code = _code(error, account)
+    answer, status = Answer(error.status_code, code, _retry_after(error)), f"{error.status_code} {code or ''}".rstrip()
     if error.status_code in (401, 403):
         # The server's own words are left out: they repeat part of the key.
         return RefusedError(
             f"Could not {doing}: OpenAI refused the key from {account.api_key.source}{_scope(account)} "
-            f"({_status(error)}); check that it is valid, and allowed for {permission}.",
+            f"({status}); check that it is valid, and allowed for {permission}.",
             answer=answer,
         )
-    reason = f"{_status(error)}{_server_words(error, account)}"
-    if error.code == QUOTA_CODE:
+    reason = f"{status}{_server_words(error, account)}"
+    if code == QUOTA_CODE:
         return UnavailableError(f"Could not {doing}: there is no room for it now ({reason}).", answer=answer)
     if error.status_code in PASSING_STATUSES or error.status_code >= 500:
         return UnavailableError(f"Could not {doing}: OpenAI is not able to answer now ({reason}).", answer=answer)
@@ -222,15 +224,17 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
         return None
 
 
-def _status(error: openai.APIStatusError) -> str:
-    return f"{error.status_code} {error.code}" if error.code else str(error.status_code)
+def _code(error: openai.APIStatusError, account: Account) -> str | None:
+    """The error's code; not all servers have a text there."""
+    code: object = error.code
+    return tidied(str(code), secret=account.api_key.value, longest=LONGEST_CODE) if code else None
 
 
 def _server_words(error: openai.APIStatusError, account: Account) -> str:
     message = error.body.get("message") if isinstance(error.body, dict) else None
     if not isinstance(message, str) or not message:
         return ""
-    return f": {whole(message).rstrip('. ').replace(account.api_key.value, '***')}"
+    return f": {tidied(message, secret=account.api_key.value)}"
 
 
 def _scope(account: Account) -> str:
@@ -244,9 +248,9 @@ def _base_url() -> str:
 
 
 def _shown_url() -> str:
-    """The base URL without the user and password that it may hold."""
+    """The base URL without the password that it may hold, or the key in its query."""
     parts = urlsplit(_base_url())
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _set_account(client: openai.AsyncOpenAI | openai.OpenAI, account: Account) -> None:

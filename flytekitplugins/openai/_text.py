@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["shortened", "whole"]
+__all__ = ["shortened", "tidied", "whole"]
+
+# What a server says goes into a sentence of ours, and that into Flyte's console.
+LONGEST_WORDS = 1_000
 
 
 def whole(text: str) -> str:
@@ -13,3 +16,10 @@ def whole(text: str) -> str:
 def shortened(text: str, longest: int) -> str:
     """The text, or so much of it that with an ellipsis it is not longer than that."""
     return text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
+
+
+def tidied(text: str, *, secret: str = "", longest: int = LONGEST_WORDS) -> str:
+    """What somebody said as a part of a sentence: not too long, with no full stop, and without what nobody may read."""
+    # First of all without the secret: a part of it would not be found any more.
+    masked = text.replace(secret, "***") if secret else text
+    return shortened(whole(masked).rstrip(". "), longest)

@@ -131,6 +131,16 @@ async def test_pause_that_does_not_fit_is_not_made(connector, emulator):
     assert len(emulator.calls) == 1
 
 
+@pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
+async def test_account_without_money_is_told_at_once(connector, emulator, code):
+    """It does not pass within seconds."""
+    emulator.order(CallFault(path=CHAT, status=429, code=code, message="Check your plan.", times=None))
+    assert await refusal_of(connector, UnavailableError) == (
+        f"Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now (429 {code}: Check your plan)."
+    )
+    assert len(emulator.calls) == 1
+
+
 async def test_trouble_that_does_not_pass_is_told(connector, emulator):
     """Within the time of the task, which is over soon here."""
     emulator.order(CallFault(path=CHAT, status=503, times=None))
@@ -296,6 +306,24 @@ async def test_refusal_of_the_model_is_an_error(connector, emulator):
     assert await refusal_of(connector) == (
         "Model 'gpt-4o-mini' answered without a text: it refused (I can't help with that)."
     )
+
+
+async def test_refusal_does_not_tell_the_key(connector, emulator):
+    """A model that is told it may repeat it."""
+    answer_with(emulator, refusal="I can't use sk-operator.")
+    assert (await refusal_of(connector)).endswith("answered without a text: it refused (I can't use ***).")
+
+
+async def test_answer_in_parts_is_joined(connector, emulator):
+    """As some compatible servers write it."""
+    answer_with(emulator, [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}])
+    assert await ask(connector) == "Hello"
+
+
+async def test_error_with_a_good_status_is_told(connector, emulator):
+    """As some gateways answer."""
+    emulator.order(CallFault(path=CHAT, body=json.dumps({"error": {"message": "oops"}})))
+    assert await refusal_of(connector) == "Model 'gpt-4o-mini' answered without a text: it is an error (oops)."
 
 
 async def test_filtered_answer_is_an_error(connector, emulator):

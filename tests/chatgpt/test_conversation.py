@@ -96,6 +96,12 @@ def test_text_is_what_the_model_said(content, reason):
     assert text_of(make_answer(content, finish_reason=reason)) == content
 
 
+def test_text_may_be_in_parts():
+    """Some compatible servers write it so, with what the model thought before it."""
+    parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    assert text_of(make_answer(parts)) == "Hello"
+
+
 def test_text_may_be_empty():
     """A model that is asked to say nothing does."""
     assert text_of(make_answer("")) == ""
@@ -114,10 +120,17 @@ def test_half_a_character_is_replaced():
         (make_answer(None, finish_reason="content_filter"), "finish_reason is 'content_filter'"),
         (make_answer("", finish_reason="length"), "finish_reason is 'length'"),
         (make_answer(None, finish_reason="tool_calls"), "finish_reason is 'tool_calls'"),
+        (make_answer(None, finish_reason="x" * 500), f"finish_reason is '{'x' * 98}\u2026"),
+        (make_answer(None, refusal="x" * 5_000), f"it refused ({'x' * 999}\u2026)"),
         (make_answer(["Hello"]), "finish_reason is 'stop'"),
+        (make_answer([]), "finish_reason is 'stop'"),
+        (make_answer([{"type": "thinking", "text": "Hm."}, {"type": "text", "text": None}]), "finish_reason is 'stop'"),
         (SimpleNamespace(choices=[None]), "finish_reason is None"),
         (SimpleNamespace(choices=[]), "it has no choices"),
         (SimpleNamespace(choices=None), "it has no choices"),
+        (SimpleNamespace(error={"message": "oops"}), "it is an error (oops)"),
+        (SimpleNamespace(choices=[], error="Oops."), "it is an error (Oops)"),
+        (SimpleNamespace(error={"code": 502}), "it has no choices"),
         ("<html>", "it has no choices"),
         (None, "it has no choices"),
     ],
@@ -127,6 +140,22 @@ def test_answer_without_a_text_says_what_it_has(answer, sentence):
     """The SDK hands on whatever a server said."""
     with pytest.raises(NoTextError) as raised:
         text_of(answer)
+    assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (make_answer(None, refusal="x" * 995 + "sk-secret" + "y"), f"it refused ({'x' * 995}***y)"),
+        (make_answer(None, finish_reason="sk-secret"), "finish_reason is '***'"),
+        (SimpleNamespace(error={"message": "bad key sk-secret"}), "it is an error (bad key ***)"),
+    ],
+    ids=str,
+)
+def test_secret_is_not_told(answer, sentence):
+    """Some servers repeat what they were sent, and everybody reads Flyte's console."""
+    with pytest.raises(NoTextError) as raised:
+        text_of(answer, secret="sk-secret")
     assert str(raised.value) == sentence
 
 

@@ -17,7 +17,15 @@ from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai._flyte import said_plainly
 from flytekitplugins.openai.exceptions import InvalidInputError, RefusedError, UnavailableError
 
-from .conversation import NoTextError, chat_request, check_config, check_timeout, seconds_to_pause, text_of
+from .conversation import (
+    UNPAID_CODES,
+    NoTextError,
+    chat_request,
+    check_config,
+    check_timeout,
+    seconds_to_pause,
+    text_of,
+)
 
 __all__ = ["TIMEOUT_SECONDS", "ChatGPTConnector"]
 
@@ -82,6 +90,8 @@ class _Call:
                 # What took too long has been paid for, perhaps, and would take as long again.
                 if error.reason == "timeout":
                     raise self._too_late(seconds, after=failures) from None
+                if error.answer is not None and error.answer.code in UNPAID_CODES:
+                    raise
                 failures.append(error)
                 retry_after = error.answer.retry_after if error.answer is not None else None
                 pause = seconds_to_pause(len(failures), retry_after=retry_after)
@@ -99,7 +109,7 @@ class _Call:
             except asyncio.TimeoutError:
                 raise UnavailableError(f"Could not {self._doing} in time.", reason="timeout") from None
         try:
-            return text_of(answer)
+            return text_of(answer, secret=self._account.api_key.value)
         except NoTextError as error:
             sentence = f"Model {self._request['model']!r} answered without a text: {error}."
             raise RefusedError(sentence, reason="no_text") from None

@@ -6,12 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from flytekitplugins.openai._arguments import check_arguments, is_positive, whole_numbers
-from flytekitplugins.openai._text import whole
+from flytekitplugins.openai._text import tidied, whole
 
-__all__ = ["NoTextError", "chat_request", "check_config", "check_timeout", "seconds_to_pause", "text_of"]
+__all__ = [
+    "UNPAID_CODES",
+    "NoTextError",
+    "chat_request",
+    "check_config",
+    "check_timeout",
+    "seconds_to_pause",
+    "text_of",
+]
 
 # Where OpenAI does not say how long; the last is for all that come after.
 PAUSES_SECONDS = (0.5, 1.0, 2.0)
+# Answers of "not now" that hold until somebody pays. https://platform.openai.com/docs/guides/error-codes
+UNPAID_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+LONGEST_REASON = 100
 
 
 class NoTextError(ValueError):
@@ -55,24 +66,45 @@ def chat_request(config: Mapping[str, Any], message: str) -> dict[str, Any]:
     return {**request, "messages": [*(request.get("messages") or []), {"role": "user", "content": message}]}
 
 
-def text_of(answer: Any) -> str:
+def text_of(answer: Any, *, secret: str = "") -> str:
     """The text of a chat completion, be it what it may that a server has put into its fields.
+
+    Args:
+        answer: What the SDK made of a server's answer.
+        secret: What must not be told of an answer that has none.
 
     Raises:
         NoTextError: It has none.
     """
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list) or not choices:
-        raise NoTextError("it has no choices")
+        error = _error_in(answer)
+        raise NoTextError(f"it is an error ({tidied(error, secret=secret)})" if error else "it has no choices")
     message = getattr(choices[0], "message", None)
-    content, reason = getattr(message, "content", None), getattr(choices[0], "finish_reason", None)
+    content, reason = _joined(getattr(message, "content", None)), getattr(choices[0], "finish_reason", None)
     # A model may well say nothing when it is asked to; not so when it was cut off.
-    if isinstance(content, str) and (content or reason == "stop"):
+    if content is not None and (content or reason == "stop"):
         return whole(content)
     refusal = getattr(message, "refusal", None)
     if isinstance(refusal, str) and refusal:
-        raise NoTextError(f"it refused ({whole(refusal).rstrip('. ')})")
-    raise NoTextError(f"finish_reason is {reason!r}")
+        raise NoTextError(f"it refused ({tidied(refusal, secret=secret)})")
+    raise NoTextError(f"finish_reason is {tidied(repr(reason), secret=secret, longest=LONGEST_REASON)}")
+
+
+def _error_in(answer: object) -> str | None:
+    """What went wrong, as some gateways tell it with a status of 200."""
+    error = getattr(answer, "error", None)
+    message = error.get("message") if isinstance(error, Mapping) else error
+    return message if isinstance(message, str) else None
+
+
+def _joined(content: object) -> str | None:
+    """A message's content as one text: some compatible servers write it in parts, of which others are no text."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else None
+    parts = (part for part in content if isinstance(part, Mapping) and part.get("type") == "text")
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    return "".join(texts) if texts else None
 
 
 def seconds_to_pause(failures: int, *, retry_after: float | None) -> float:

@@ -63,12 +63,20 @@ def test_timeout_that_is_none_is_refused():
 
 def test_config_is_the_callers(openai_emulator):
     """It is neither changed, nor does it change the task any more."""
-    config = copy.deepcopy(CONFIG)
+    config = {**CONFIG, "messages": [{"role": "system", "content": "Be brief."}]}
+    before = copy.deepcopy(config)
     task = make_task(config)
     assert task(message="hi") == SAID
-    assert config == CONFIG
+    assert config == before
     config["model"] = "another"
-    assert serialize(task).custom["chatgpt_config"] == CONFIG
+    config["messages"].append({"role": "system", "content": "Be long."})
+    assert serialize(task).custom["chatgpt_config"] == before
+
+
+def test_task_config_is_the_published_one():
+    """Whoever has a task at hand can read what it asks for."""
+    task = make_task(openai_organization="org-1", openai_project="proj-1")
+    assert task.task_config == {"openai_organization": "org-1", "chatgpt_config": CONFIG}
 
 
 def test_local_run_answers(openai_emulator):

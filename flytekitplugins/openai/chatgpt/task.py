@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from flytekit import kwtypes
@@ -18,7 +19,7 @@ from .conversation import check_config, check_timeout
 __all__ = ["ChatGPTTask"]
 
 
-class ChatGPTTask(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[type-arg]  # takes no config object
+class ChatGPTTask(SyncConnectorExecutorMixin, PythonTask[dict[str, Any]]):
     """Sends a message to a model by the connector, and returns its text: `message: str -> o0: str`.
 
     Args:
@@ -53,19 +54,20 @@ class ChatGPTTask(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[type-
     ) -> None:
         check_config(chatgpt_config)
         check_timeout(timeout_seconds)
-        super().__init__(name=name, task_type=self._TASK_TYPE, interface=self._INTERFACE, **kwargs)
-        self._custom: dict[str, Any] = {
-            "openai_organization": openai_organization,
-            "chatgpt_config": dict(chatgpt_config),
-        }
+        # As in the published package, whose users may read it.
+        task_config = {"openai_organization": openai_organization, "chatgpt_config": copy.deepcopy(chatgpt_config)}
+        super().__init__(
+            name=name, task_type=self._TASK_TYPE, interface=self._INTERFACE, task_config=task_config, **kwargs
+        )
+        self._more: dict[str, Any] = {}
         if openai_project:
-            self._custom["openai_project"] = openai_project
+            self._more["openai_project"] = openai_project
         if timeout_seconds != TIMEOUT_SECONDS:
-            self._custom["timeout_seconds"] = timeout_seconds
+            self._more["timeout_seconds"] = timeout_seconds
 
     def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
         """What the connector is told."""
-        return dict(self._custom)
+        return {**copy.deepcopy(self.task_config or {}), **self._more}
 
     async def _do(self, *args: Any, **kwargs: Any) -> Resource:
         """What flytekit does in a local run; nobody else closes the connections of its loop."""

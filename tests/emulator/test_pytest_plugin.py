@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import openai
 import pytest
@@ -32,6 +34,18 @@ def test_fixture_sets_the_environment(request):
     assert found == {"OPENAI_BASE_URL": emulator.base_url, "OPENAI_API_KEY": "sk-emulator"}
 
 
-def test_fixture_is_strict(openai_emulator):
-    """The fixture's emulator can be asked whether every call had a route."""
-    openai_emulator.check()
+def test_fixture_is_strict(tmp_path):
+    """A test whose code calls what the API does not have does not pass."""
+    code = """
+import urllib.error, urllib.request
+def test_it(openai_emulator):
+    try:
+        urllib.request.urlopen(openai_emulator.base_url + "/nonsense")
+    except urllib.error.HTTPError as error:
+        error.close()
+"""
+    (tmp_path / "test_it.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-p", pytest_plugin.__name__, "-p", "no:cacheprovider", "test_it.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert "AssertionError: the emulator was asked for what it does not have: GET /v1/nonsense" in run.stdout
+    assert run.returncode == 1

@@ -169,6 +169,21 @@ def test_failing_responder_fails_its_request(sdk):
     assert response["body"]["error"]["message"] == "The responder failed: ZeroDivisionError('oh')"
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [({"city": "Lima"}, "{'city': 'Lima'}"), (None, "None"), (b"x" * 200, f"b'{'x' * 97}\u2026")],
+    ids=["dict", "None", "bytes"],
+)
+@pytest.mark.parametrize("url", BODIES)
+def test_answer_that_is_no_text_is_a_500_that_says_what_to_do(url, said, shown):
+    """A document is the natural slip where structured output is asked for."""
+    reply = reply_to(make_request(url), lambda _request: said)
+    assert reply.status_code == 500
+    assert reply.body["error"]["message"] == (
+        f"The responder must answer with a text or a Reply, not with {shown}; json.dumps makes a text of a document."
+    )
+
+
 def test_responder_may_use_its_emulator(sdk):
     """A responder can order faults and look at the clock while its batch runs, and still runs once a request."""
     seen = []

@@ -16,7 +16,10 @@ __all__ = ["openai_emulator"]
 
 @pytest.fixture
 def openai_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator of this test's own, to which every OpenAI client of the process goes."""
+    """An emulator of this test's own, to which every OpenAI client goes that is made during the test.
+
+    One that is older, such as the one that the module `openai` keeps for `openai.batches.list()`, goes where it did.
+    """
     for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.delenv(name, raising=False)
     with Emulator() as emulator:

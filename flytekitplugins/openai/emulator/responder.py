@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flytekitplugins.openai._text import shortened
+
 from .errors import error_body
 from .schemas import document_for
 
@@ -21,6 +23,7 @@ CHARACTERS_PER_TOKEN = 4
 EMBEDDING_SIZE = 8
 # How much of the prompt the strings of a JSON document tell back.
 WORDS, LONGEST_STRING = 5, 40
+LONGEST_VALUE = 100
 # https://platform.openai.com/docs/api-reference/moderations/object
 MODERATION_CATEGORIES = (
     "harassment",
@@ -104,10 +107,21 @@ def embedding_inputs(body: Mapping[str, Any]) -> list[Any]:
 def reply_to(request: Request, responder: Responder) -> Reply:
     """The answer in the form of the request's endpoint, with its usage; a 500 when the responder fails."""
     try:
-        said = responder(request)
-        return said if isinstance(said, Reply) else Reply(_BODIES.get(request.url, _plain)(request, said))
+        said: object = responder(request)
+        if isinstance(said, Reply):
+            return said
+        if isinstance(said, str):
+            return Reply(_BODIES.get(request.url, _plain)(request, said))
     except Exception as error:  # noqa: BLE001 (whatever goes wrong in the user's code is this request's answer alone)
-        return Reply(error_body(500, f"The responder failed: {error!r}", code=None), 500)
+        return _failed(f"The responder failed: {error!r}")
+    return _failed(
+        f"The responder must answer with a text or a Reply, not with {shortened(repr(said), LONGEST_VALUE)}; "
+        "json.dumps makes a text of a document."
+    )
+
+
+def _failed(message: str) -> Reply:
+    return Reply(error_body(500, message, code=None), 500)
 
 
 def _form_of(request: Request) -> Mapping[str, Any]:

@@ -187,3 +187,21 @@ time.sleep(60)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.terminate()
     assert process.communicate(timeout=20)[0] == f"{ended} []\n"
     assert process.returncode == 0
+
+
+def test_command_that_has_just_started_is_ended_too(tmp_path):
+    """A supervisor does not wait until everything is in place."""
+    code = """
+import os, signal, subprocess, sys
+from flytekitplugins.openai.emulator import __main__ as command
+class Interrupted(subprocess.Popen):
+    def __init__(self, *args, **arguments):
+        super().__init__(*args, **arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen = Interrupted
+sys.exit(command.main(["--", sys.executable, "-c", "import time; time.sleep(60)"]))
+"""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=30)
+    assert run.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.glob("openai-emulator-*")) == []

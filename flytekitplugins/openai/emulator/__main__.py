@@ -60,14 +60,26 @@ def _serve(emulator: Emulator) -> int:
 
 
 def _run(command: list[str], emulator: Emulator) -> int:
+    process: subprocess.Popen[bytes] | None = None
+    is_ended = False
+
+    def end(*_: object) -> None:
+        nonlocal is_ended
+        is_ended = True
+        if process is not None:
+            process.terminate()
+
+    # Set before the command is there, which a signal in between would leave running. Ctrl-C in a terminal reaches it,
+    # too, and it may have batches to cancel here before it ends.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, end)
     try:
         process = subprocess.Popen(command, env={**os.environ, **emulator.environment})
     except OSError as error:
         print(f"cannot run {command[0]!r}: {error.strerror}", file=sys.stderr)
         return 127
-    # Ctrl-C in a terminal reaches the command, too, which may have batches to cancel here before it ends.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    if is_ended:
+        process.terminate()
     status = process.wait()
     return status if status >= 0 else 128 - status
 

@@ -14,6 +14,7 @@ from flytekitplugins.openai._text import shortened
 
 from .errors import error_body
 from .schemas import document_for
+from .strict_schemas import refusal_of
 
 __all__ = ["Reply", "Request", "Responder", "count_tokens", "echo", "embedding_inputs", "prompt_tokens", "reply_to"]
 
@@ -105,7 +106,13 @@ def embedding_inputs(body: Mapping[str, Any]) -> list[Any]:
 
 
 def reply_to(request: Request, responder: Responder) -> Reply:
-    """The answer in the form of the request's endpoint, with its usage; a 500 when the responder fails."""
+    """The answer in the form of the request's endpoint, with its usage.
+
+    It is a 400 when the request's schema is none that can be followed strictly, and a 500 when the responder fails.
+    """
+    refusal = refusal_of(_form_of(request))
+    if refusal is not None:
+        return Reply(refusal, 400)
     try:
         said: object = responder(request)
         if isinstance(said, Reply):

@@ -1,8 +1,9 @@
 import json
-from typing import Generic, Literal, TypeVar
+import re
+from typing import Any, Generic, Literal, TypeVar
 
 import pytest
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, RootModel, create_model
 
 from flytekitplugins.openai import chat_completion_request, embedding_request, response_request
 from flytekitplugins.openai.batch.building import LONGEST_NAME
@@ -94,6 +95,47 @@ def test_schema_of_a_request_is_its_own():
     )
     first["response_format"]["json_schema"]["schema"]["properties"].clear()
     assert second["response_format"]["json_schema"]["schema"]["properties"]
+
+
+class Node(BaseModel):
+    name: str
+    children: list["Node"]
+
+
+def test_model_that_refers_to_itself_is_a_format():
+    """OpenAI follows it as deep as it goes."""
+    chat_completion_request("r-1", model="m", messages="Hi", response_format=Node)
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        (dict[str, int], "In context=('properties', 'field'), 'additionalProperties' is required to be supplied and"),
+        (Any, "In context=('properties', 'field'), schema must have a 'type' key"),
+        (tuple[int, str], "In context=('properties', 'field'), array schema missing items"),
+        (set[int], "In context=('properties', 'field'), 'uniqueItems' is not permitted"),
+    ],
+)
+@pytest.mark.parametrize("build", [chat_completion_request, response_request])
+def test_model_that_cannot_be_followed_strictly_is_refused(build, kind, problem):
+    """At once, and not by OpenAI a day later, request by request."""
+    text = {"messages": "Hi"} if build is chat_completion_request else {"input": "Hi"}
+    with pytest.raises(ValueError, match=f"^Form cannot be a response_format, .*{re.escape(problem)}"):
+        build("r-1", model="m", response_format=create_model("Form", field=(kind, ...)), **text)
+
+
+@pytest.mark.parametrize("build", [chat_completion_request, response_request])
+def test_bare_schema_is_no_format(build):
+    """What `model_json_schema` gives is a part of one."""
+    text = {"messages": "Hi"} if build is chat_completion_request else {"input": "Hi"}
+    with pytest.raises(TypeError, match="response_format is a bare JSON schema; pass the class of the Pydantic model"):
+        build("r-1", model="m", response_format=Triage.model_json_schema(), **text)
+
+
+def test_model_of_a_list_is_refused():
+    """An answer is an object."""
+    with pytest.raises(ValueError, match="schema must be a JSON Schema of 'type: \"object\"', got 'type: \"array\"'"):
+        chat_completion_request("r-1", model="m", messages="Hi", response_format=RootModel[list[int]])
 
 
 @pytest.mark.parametrize("wrong", [dict, Triage(team="billing"), "json_object"])

@@ -65,7 +65,12 @@ def test_request_that_was_not_run_has_a_code_alone():
         (make_response(TEXT), "hi"),
         (make_response(TEXT, TEXT), "hihi"),
         (make_chat(None), None),
-        (make_chat([{"type": "text", "text": "h"}, {"type": "text", "text": "i"}, {"type": "image"}]), "hi"),
+        (
+            make_chat(
+                [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}, {"type": "thinking", "text": "hm"}]
+            ),
+            "hi",
+        ),
         (make_chat("x\ud800"), "x?"),
         (make_response({"type": "reasoning_text", "text": "hm"}, TEXT), "hi"),
         ({"data": [{"embedding": [0.5]}]}, None),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flytekit import lazy_module
 
+from flytekitplugins.openai._strict_schemas import problem_in
+
 if TYPE_CHECKING:
     import pydantic
 
@@ -40,18 +42,20 @@ def chat_completion_request(
         custom_id: What the answer is known by; each request of an input has another.
         model: The name of the model.
         messages: The conversation; a text is one message of the user's.
-        response_format: What the model must write: a Pydantic model, or the parameter itself.
+        response_format: What the model must write: a Pydantic model, or the parameter itself. OpenAI follows the
+            model strictly, which it can for a part of JSON Schema alone.
         **parameters: Any other parameter of the endpoint, such as `temperature`.
 
     Raises:
         TypeError: `response_format` is neither, or `messages` is no list, such as one message alone; or `custom_id` is
             no text.
+        ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly.
     """
     given = _text_or_list("messages", messages)
     conversation = [{"role": "user", "content": given}] if isinstance(given, str) else given
     body = {"model": model, "messages": conversation, **parameters}
     if isinstance(response_format, Mapping):
-        body["response_format"] = dict(response_format)
+        body["response_format"] = _form(response_format)
     elif response_format is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": _schema_of(response_format)}
     return _line(custom_id, "/v1/chat/completions", body)
@@ -79,11 +83,12 @@ def response_request(
     Raises:
         TypeError: `response_format` is neither, or `input` is no list, such as one item alone; or there is a
             `response_format` and a `text` that it cannot stand in; or `custom_id` is no text.
+        ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly.
     """
     body = {"model": model, "input": _text_or_list("input", input), **parameters}
     if response_format is not None:
         if isinstance(response_format, Mapping):
-            chosen = dict(response_format)
+            chosen = _form(response_format)
         else:
             chosen = {"type": "json_schema", **_schema_of(response_format)}
         text = parameters.get("text") or {}
@@ -131,6 +136,15 @@ def _text_or_list(name: str, given: Any) -> Any:
     return list(given)
 
 
+def _form(given: Mapping[str, Any]) -> dict[str, Any]:
+    if given.get("type") == "object":
+        raise TypeError(
+            "response_format is a bare JSON schema; pass the class of the Pydantic model, or what the API takes, which "
+            "has a type such as 'json_schema'."
+        )
+    return dict(given)
+
+
 def _schema_of(model: Any) -> dict[str, Any]:
     """A Pydantic model as the API takes it: a name, and a JSON schema in its strict form."""
     if not isinstance(model, type) or not issubclass(model, pydantic.BaseModel):
@@ -148,6 +162,11 @@ def _schema_text(model: type[pydantic.BaseModel]) -> str:
     # The SDK makes the strict form for responses it parses itself, by a function that is not public; but that of a
     # tool's parameters is the same, and public.
     function = openai.pydantic_function_tool(model)["function"]
+    if problem := problem_in(function["parameters"]):
+        raise ValueError(
+            f"{model.__name__} cannot be a response_format, because OpenAI would refuse every request with it "
+            f"({problem.rstrip('.')}); change the model, or pass the parameter itself, with 'strict': False."
+        )
     # A generic model is called `Box[int]`, and the API takes letters, digits, dashes and underscores.
     name = re.sub(r"[^\w-]", "_", function["name"], flags=re.ASCII)[:LONGEST_NAME]
     return json.dumps({"name": name, "schema": function["parameters"], "strict": True})

@@ -110,7 +110,8 @@ def _texts_in(content: object) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     else:
-        yield from (part["text"] for part in _objects(content) if isinstance(part.get("text"), str))
+        parts = (part for part in _objects(content) if part.get("type") == "text")
+        yield from (part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def _shortcomings(body: Mapping[str, Any]) -> Iterator[str]:

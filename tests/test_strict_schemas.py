@@ -1,0 +1,111 @@
+"""A schema is one that OpenAI can follow strictly, or has a problem that is told in OpenAI's words."""
+
+import openai
+import pytest
+
+from flytekitplugins.openai._strict_schemas import NOT_PERMITTED, problem_in
+from tests.emulator.test_schemas import Item, Node, Tree
+
+TEXT = {"type": "string"}
+EVERY = "'required' is required to be supplied and to be an array including every key in properties"
+
+
+def make_object(required=None, **properties):
+    """A schema that can be followed strictly, unless one of its properties cannot, or not all are required."""
+    names = list(properties) if required is None else required
+    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        make_object(),
+        make_object(a=TEXT, b=make_object(c={"type": ["string", "null"]}), d={"type": "array", "items": TEXT}),
+        make_object(a={"anyOf": [make_object(b=TEXT), {"type": "null"}]}, c={"enum": [1, "one"]}),
+        {**make_object(a={"$ref": "#/$defs/A"}), "$defs": {"A": make_object(a={"$ref": "#"})}},
+        make_object(a={"type": "string", "pattern": "^a", "description": "A.", "title": "A", "default": "a"}),
+    ],
+    ids=str,
+)
+def test_schema_within_the_rules_has_no_problem(schema):
+    """They are those of https://platform.openai.com/docs/guides/structured-outputs ."""
+    assert problem_in(schema) is None
+
+
+@pytest.mark.parametrize("model", [Item, Node, Tree])
+def test_schema_of_the_sdk_has_no_problem(model):
+    """It makes strict ones of Pydantic models."""
+    assert problem_in(openai.pydantic_function_tool(model)["function"]["parameters"]) is None
+
+
+@pytest.mark.parametrize("kind", ["array", "string", None])
+def test_root_must_be_an_object(kind):
+    """The answer is a document with names; no type is written as Python writes it."""
+    message = f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{kind}\"'."
+    assert problem_in({"type": kind} if kind else {"anyOf": [make_object()]}) == message
+
+
+def test_root_must_not_be_a_choice():
+    """Not even one of objects."""
+    message = "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level."
+    assert problem_in({**make_object(), "anyOf": [make_object()]}) == message
+
+
+@pytest.mark.parametrize("additional", [{}, {"additionalProperties": True}, {"additionalProperties": TEXT}])
+def test_object_must_be_closed(additional):
+    """Names that nobody knows cannot be followed."""
+    message = "In context=(), 'additionalProperties' is required to be supplied and to be false."
+    assert problem_in({"type": "object", "properties": {}, "required": [], **additional}) == message
+
+
+def test_object_must_require_all_it_has():
+    """What may be missing is null instead."""
+    assert problem_in(make_object(["a"], a=TEXT, b=TEXT)) == f"In context=(), {EVERY}. Missing 'b'."
+
+
+def test_object_must_have_all_it_requires():
+    """There is nothing to follow for the rest."""
+    message = f"In context=(), {EVERY}. Extra required key 'b' supplied."
+    assert problem_in(make_object(["a", "b"], a=TEXT)) == message
+
+
+@pytest.mark.parametrize("keyword", NOT_PERMITTED)
+def test_keyword_outside_of_the_rules_is_not_permitted(keyword):
+    """The rules are a part of JSON Schema."""
+    assert problem_in({**make_object(), keyword: []}) == f"In context=(), '{keyword}' is not permitted."
+
+
+@pytest.mark.parametrize("kind", ["array", ["array", "null"]])
+def test_array_must_say_what_is_in_it(kind):
+    """As a tuple's does not, which says it place by place."""
+    message = "In context=('properties', 'a'), array schema missing items."
+    assert problem_in(make_object(a={"type": kind, "prefixItems": [TEXT]})) == message
+
+
+def test_value_must_have_a_type():
+    """Pydantic's Any has none."""
+    assert problem_in(make_object(a={})) == "In context=('properties', 'a'), schema must have a 'type' key."
+
+
+def test_reference_stands_by_itself():
+    """A description of a field whose type is a model is the usual way to it."""
+    schema = make_object(a={"$ref": "#/$defs/A", "title": "A", "description": "One."})
+    message = "context=('properties', 'a'), $ref cannot have keywords {'description', 'title'}."
+    assert problem_in(schema) == message
+
+
+@pytest.mark.parametrize(
+    ("schema", "context"),
+    [
+        (make_object(a={"type": "object"}), "('properties', 'a')"),
+        (make_object(a={"type": ["object", "null"]}), "('properties', 'a')"),
+        (make_object(a={"type": "array", "items": {"type": "object"}}), "('properties', 'a', 'items')"),
+        (make_object(a={"anyOf": [TEXT, {"type": "object"}]}), "('properties', 'a', 'anyOf', '1')"),
+        ({**make_object(), "$defs": {"A": {"type": "object"}}}, "('$defs', 'A')"),
+    ],
+    ids=str,
+)
+def test_problem_is_told_with_its_place(schema, context):
+    """However deep it is."""
+    message = f"In context={context}, 'additionalProperties' is required to be supplied and to be false."
+    assert problem_in(schema) == message

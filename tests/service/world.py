@@ -1,6 +1,7 @@
 """A world to test the connector in: OpenAI, some replicas of the connector, Flyte, and one time for all of them."""
 
 import itertools
+import re
 import threading
 import time
 import urllib.request
@@ -153,6 +154,12 @@ class World:
         """The value of a counter, over all replicas."""
         return sum(_metric(replica.prometheus_port, f'{name}{{reason="{reason}"}}') for replica in self.replicas)
 
+    def reasons(self, name):
+        """The values of a counter of the replica that was asked last, by reason; those alone that it has."""
+        lines = _metrics(self.replicas[self._asked].prometheus_port)
+        found = (re.fullmatch(rf'{name}{{reason="(\w+)"}} ([\d.]+)', line) for line in lines)
+        return {match[1]: float(match[2]) for match in found if match}
+
     def log(self):
         """What the replicas have logged, ever."""
         return self._nursery.log.read_text()
@@ -167,10 +174,13 @@ class World:
         self.emulator.stop()
 
 
-def _metric(port, series):
+def _metrics(port):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
-        lines = page.read().decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
+        return page.read().decode().splitlines()
+
+
+def _metric(port, series):
+    return sum(float(line.rpartition(" ")[2]) for line in _metrics(port) if line.startswith(series))
 
 
 class Trap(threading.Thread):

@@ -18,6 +18,7 @@ from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
 from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import OPENAI_API_KEY, SecretName, find_api_key
 from flytekitplugins.openai._flyte import said_plainly
+from flytekitplugins.openai._metrics import count_from_zero
 from flytekitplugins.openai.exceptions import (
     InvalidInputError,
     InvalidMetadataError,
@@ -169,6 +170,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
             UnavailableError: There is no output prefix, and OpenAI was not reached, or did not answer in time; a batch
                 may have been made even so.
         """
+        count_from_zero()
         custom = task_template.custom or {}
         shards, requests = read_shards(inputs)
         metadata = BatchEndpointMetadata(
@@ -217,6 +219,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
 
         It never raises: Flyte counts the errors of a task's whole life, and after the sixth never asks again.
         """
+        count_from_zero()
         order = resource_meta.order
         task, now = self._memory.of(order.name), time.time()
         ids = task.batch_ids or ([resource_meta.batch_id] if resource_meta.batch_id else [])
@@ -243,6 +246,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         It never raises, because Flyte would fail round after round of the workflow until it kills it. What could not
         be done is tried again in the background.
         """
+        count_from_zero()
         try:
             await self.cancel(resource_meta)
         except Exception as error:  # noqa: BLE001 (see above)

@@ -95,12 +95,6 @@ class _Body(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     incomplete_details: _IncompleteDetails | None = None
 
-    @property
-    def is_cut_off(self) -> bool:
-        if self.choices:
-            return self.choices[0].finish_reason in CUT_OFF
-        return self.incomplete_details is not None and self.incomplete_details.reason in CUT_OFF
-
 
 class _Response(msgspec.Struct, gc=False):
     status_code: int
@@ -133,16 +127,17 @@ class ResultLine(msgspec.Struct, gc=False):
         body = response.body if response is not None else None
         if body is None:
             return
-        consumption.cut_off += body.is_cut_off
-        found = body.usage
+        # An object, or only a call, for each line of a million would take longer than reading it.
+        choices, details, found = body.choices, body.incomplete_details, body.usage
+        if (choices[0].finish_reason if choices else details and details.reason) in CUT_OFF:
+            consumption.cut_off += 1
         if found is None:
             return
         read, written = found.input_tokens or found.prompt_tokens, found.output_tokens or found.completion_tokens
         if not read and not written:
             # Every answer takes some: it has other names for them, or none.
             return
-        # Added to field by field: an object for each line would take longer than reading it.
-        usage = consumption.of(body.model)
+        usage = consumption.by_model.get(body.model) or consumption.of(body.model)
         usage.input_tokens += read
         usage.output_tokens += written
         consumption.spread.add(written)

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flytekit.extend.backend.connector_service  # noqa: F401 (it makes flytekit's metrics)
 import pytest
 import yaml
+from prometheus_client import REGISTRY
 
 from flytekitplugins.openai import _metrics, create_batch, exceptions
+from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai.batch.connector import State
 from flytekitplugins.openai.batch.report.advice import BY_CODE, advice_for
 from flytekitplugins.openai.batch.result_lines import Failure, is_worth_running_again
@@ -142,6 +145,28 @@ def test_statuses_are_told_with_their_phases():
         for word in re.findall(r"`(\w+)`", row[0])
     }
     assert statuses <= told
+
+
+def test_reasons_are_told():
+    """An operator finds the one that an alert shows."""
+    told = [word for row in table(OPERATING, "reason | is | do") for word in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(told) == sorted(_metrics.REASONS)
+
+
+def test_metrics_of_the_alerts_are_served():
+    """A misspelt one is an alert that never comes."""
+    _metrics.count_from_zero()
+    served = {f"{family.name}{ending}" for family in REGISTRY.collect() for ending in ("_total", "_count")}
+    [alerts] = [block for _, _, block in blocks("yaml") if "alert:" in block]
+    assert set(re.findall(r"flyte_connector_\w+", alerts)) <= served
+
+
+def test_key_of_the_values_is_the_one_the_connector_reads(monkeypatch):
+    """Helm takes any name for it."""
+    [values] = [yaml.safe_load(block) for _, _, block in blocks("yaml") if "podEnv" in block]
+    [variable] = values["podEnv"]
+    monkeypatch.setenv(variable["name"], "sk-operator")
+    assert find_api_key(None, in_connector=True).value == "sk-operator"
 
 
 def test_counters_are_told():

@@ -3,7 +3,7 @@ from collections import OrderedDict
 from datetime import timedelta
 
 import pytest
-from flytekit import Secret
+from flytekit import Resources, Secret
 from flytekit.models.task import TaskSpec
 from flytekit.models.types import SimpleType
 from flytekit.tools.translator import get_serializable
@@ -16,12 +16,11 @@ SECRET = Secret(group="team", key="key")
 PUBLISHED = (UploadJSONLFileTask, BatchEndpointTask, DownloadJSONFilesTask)
 
 
-def compile_workflow(**arguments):
+def compile_workflow(workflow=None, **arguments):
     """The workflow as it is registered, and the templates of its tasks by name."""
     entities = OrderedDict()
-    spec = get_serializable(
-        entities, make_settings(), create_batch(**{"name": "gpt-4.1", "secret": SECRET, **arguments})
-    )
+    workflow = workflow or create_batch(**{"name": "gpt-4.1", "secret": SECRET, **arguments})
+    spec = get_serializable(entities, make_settings(), workflow)
     templates = {e.template.id.name: e.template for e in entities.values() if isinstance(e, TaskSpec)}
     return spec.template, templates
 
@@ -72,6 +71,17 @@ def test_memory_of_the_file_steps_is_their_request_and_limit():
     upload, _, download = (node.task_node.overrides.resources for node in workflow.nodes)
     amounts = [(kind.requests[0].value, kind.limits[0].value) for kind in (upload, download)]
     assert amounts == [("1Gi", "1Gi"), ("2Gi", "2Gi")]
+
+
+def test_nodes_take_other_resources():
+    """There is no argument for the room that the files of a step need."""
+    given = create_batch(name="test", secret=SECRET)
+    needed = Resources(mem="700Mi", ephemeral_storage="2Gi")
+    given.nodes[0].with_overrides(requests=needed, limits=needed)
+    workflow, _ = compile_workflow(given)
+    resources = workflow.nodes[0].task_node.overrides.resources
+    amounts = [[entry.value for entry in entries] for entries in (resources.requests, resources.limits)]
+    assert amounts == [["700Mi", "2Gi"]] * 2
 
 
 def test_every_task_knows_organization_and_project():

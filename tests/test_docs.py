@@ -1,3 +1,4 @@
+import ast
 import importlib.util
 import inspect
 import itertools
@@ -15,7 +16,7 @@ from flytekitplugins.openai import _metrics, create_batch, exceptions
 from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai.batch.connector import State
 from flytekitplugins.openai.batch.report.advice import BY_CODE, advice_for
-from flytekitplugins.openai.batch.result_lines import Failure, is_worth_running_again
+from flytekitplugins.openai.batch.result_lines import NO_CODE, Failure, is_worth_running_again
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -106,10 +107,17 @@ def test_links_between_pages_lead_somewhere(name):
         assert not anchor or anchor in anchors(found.read_text()), target
 
 
+def tables(page, header):
+    """The rows of each table that begins with this header, as lists of cells."""
+    for part in page.split(f"| {header} |")[1:]:
+        rows = part.split("\n\n")[0].splitlines()[2:]
+        yield [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
 def table(page, header):
-    """The rows of the table that begins with this header, as lists of cells."""
-    rows = page.split(f"| {header} |")[1].split("\n\n")[0].splitlines()[2:]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+    """The rows of the only table that begins with this header."""
+    [rows] = tables(page, header)
+    return rows
 
 
 def test_arguments_of_create_batch_are_all_told():
@@ -122,15 +130,59 @@ def test_errors_of_a_request_are_told_as_the_report_tells_them():
     """Code by code, with what to do, and whether it is run again."""
     told = {row[0].strip("`"): row[1:] for row in table(MESSAGES, "code | again | what to do")}
     assert {code: told[code][1] for code in BY_CODE} == {code: advice_for(code) for code in BY_CODE}
-    assert {"invalid_output", "unreadable_line"} == set(told) - set(BY_CODE)
+    assert {"invalid_output", "unreadable_line", NO_CODE} == set(told) - set(BY_CODE)
     for code, (again, _) in told.items():
         assert bool(again) is is_worth_running_again(Failure(code, ""))
+
+
+def words_of(text):
+    """Its words, without punctuation and numbers, as one text that begins and ends with a space."""
+    return " ".join(["", *re.findall(r"[^\W\d][\w']*", text), ""])
+
+
+def texts_of_the_package():
+    """Every text in its code but docstrings, as words; of one with values in it, what is between the values."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "flytekitplugins" / "openai").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    texts = {n for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)} - docstrings
+    return {words_of(text.value) for text in texts}
+
+
+def is_made_of(words, texts, *, seam=""):
+    """Whether a text is a part of another, or of several, one of which goes on where a value in the other ends it."""
+    if not words:
+        return True
+    for length in range(len(words), 0, -1):
+        part = f" {' '.join(words[:length])} "
+        ends = "" if length == len(words) else part
+        fits = any(part in text and text.startswith(seam and part) and text.endswith(ends) for text in texts)
+        if fits and is_made_of(words[length:], texts, seam="here"):
+            return True
+    return False
+
+
+def test_messages_are_told_in_their_words():
+    """Whoever looks for one finds it."""
+    texts = texts_of_the_package()
+    quoted = [
+        message
+        for header in ("message | means | do", "it ends with | means | do", "a line | do")
+        for row in itertools.chain.from_iterable(tables(MESSAGES, header))
+        for message in re.findall(r"`([^`]+)`", row[0])
+    ]
+    # What is different each time, as numbers are, is left out, or a name in quotes.
+    fixed = [(message, re.split(r"\.\.\.|'[^' ]*'", message)) for message in quoted]
+    unknown = [message for message, parts in fixed for part in parts if not is_made_of(words_of(part).split(), texts)]
+    assert unknown == []
+    assert len(quoted) > 80
 
 
 def test_errors_of_the_steps_are_told_with_their_codes():
     """Those that Flyte tries again, and those that are final."""
     raised = [getattr(exceptions, name) for name in exceptions.__all__ if name.endswith("Error")]
-    abstract = {exceptions.OpenAIPluginError, exceptions.PassingError}
+    # Two are never raised by themselves, and one only by the connector, whose errors Flyte shows without their code.
+    abstract = {exceptions.OpenAIPluginError, exceptions.PassingError, exceptions.InvalidMetadataError}
     told = {row[0].strip("`"): row[2].startswith("yes") for row in table(MESSAGES, "code | means | again?")}
     expected = {kind("")._ERROR_CODE: issubclass(kind, exceptions.PassingError) for kind in set(raised) - abstract}  # noqa: SLF001
     assert told == expected

@@ -103,7 +103,11 @@ def test_what_is_no_result_is_refused_at_once(wrong):
         read_results(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["Triage", Triage(team="billing"), {"type": "object"}, object()])
+class Unfinished(BaseModel):
+    other: "Nothing"  # noqa: F821 (it is nowhere)
+
+
+@pytest.mark.parametrize("wrong", ["Triage", Triage(team="billing"), {"type": "object"}, object(), Unfinished])
 def test_model_that_is_no_type_is_refused_at_once(wrong):
     """An object of the model is the likeliest slip."""
     with pytest.raises(TypeError, match="model must be a type"):

@@ -1,13 +1,15 @@
 """A table of results has the same columns, of the same types, whatever came back."""
 
 import sys
+from datetime import date
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import pandas as pd
 import pytest
 from flytekit.types.file import JSONLFile
-from pydantic import BaseModel, RootModel, create_model
+from pydantic import BaseModel, Field, HttpUrl, RootModel, create_model
 
 from flytekitplugins.openai import BatchResult, ResultRow, read_results
 from flytekitplugins.openai.batch.table import columns_of, table_of
@@ -51,13 +53,37 @@ def test_columns_are_those_of_a_row():
     assert list(table_of([make_order(), LOST], columns_of(Order), body=True)) == [*NAMES, *TOKENS, *fields, "body"]
 
 
-@pytest.mark.parametrize("rows", [[make_order()], [make_order(), LOST], [LOST, make_order(price=0.5)]])
+@pytest.mark.parametrize("rows", [[], [LOST], [make_order()], [make_order(), LOST], [LOST, make_order(price=0.5)]])
 def test_types_do_not_depend_on_the_rows(rows):
-    """One request that failed does not make 1.0 of all whole numbers, or objects of all flags."""
+    """One request that failed does not make 1.0 of all whole numbers, or objects of all flags; nor do all of them."""
     types = types_of(table_of(rows, columns_of(Order)))
     assert [types[f"output.{name}"] for name in Order.model_fields] == ["Int64", "boolean", "Float64", "string"]
     assert [types[name] for name in NAMES] == ["string", "bool", "Int64", "string", "string", "string"]
     assert [types[name] for name in TOKENS] == ["Int64"] * 4
+
+
+class Color(Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        (int | None, "Int64"),
+        (Annotated[int, Field(ge=0)] | None, "Int64"),
+        (Literal["a", "b"], "string"),
+        (Literal[1, None], "Int64"),
+        (Color, "string"),
+        (Annotated[int, Field(ge=0)], "Int64"),
+        (int | str, None),
+        (Literal["a", 1], None),
+        (list[int], None),
+        (Any, None),
+    ],
+)
+def test_type_is_what_the_field_says(annotation, kind):
+    """As far as it says one; the rest is seen by what came back."""
+    assert columns_of(create_model("Model", field=(annotation, ...))) == {"output.field": kind}
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, 2**63, 10**30])
@@ -69,14 +95,14 @@ def test_whole_numbers_are_kept_to_the_last_digit(number):
 
 def test_tokens_that_are_not_told_are_missing():
     """They are not zero."""
-    frame = table_of([make_row(), LOST], [])
+    frame = table_of([make_row(), LOST], {})
     assert frame.output_tokens.to_list() == [2, pd.NA]
 
 
 def test_text_and_body_are_columns():
     """What no column is for is in the body."""
     body = {"choices": [{"message": {"content": "hi"}}]}
-    frame = table_of([make_row(body=body), LOST], [], body=True)
+    frame = table_of([make_row(body=body), LOST], {}, body=True)
     assert frame.text[0] == "hi"
     assert frame.body.to_list() == [body, {}]
 
@@ -95,19 +121,33 @@ def test_output_without_fields_is_one_column(model, output, column):
 def test_enums_are_what_they_stand_for():
     """Arrow, by which Flyte hands a table from task to task, knows none."""
     team, colors = Enum("Team", {"SALES": "sales"}), Enum("Color", {"RED": "red"})
-    model = create_model("Model", team=(team, ...), colors=(list[colors], ...), by_name=(dict[str, team], ...))
-    output = model(team="sales", colors=["red"], by_name={"a": "sales"})
+    model = create_model("Model", team=(team, ...), colors=(list[colors], ...), by_team=(dict[team, team], ...))
+    output = model(team="sales", colors=["red"], by_team={"sales": "sales"})
     frame = table_of([make_row(output)], columns_of(model))
-    assert frame.iloc[0][["output.team", "output.colors", "output.by_name"]].to_list() == [
+    assert frame.iloc[0][["output.team", "output.colors", "output.by_team"]].to_list() == [
         "sales",
         ["red"],
-        {"a": "sales"},
+        {"sales": "sales"},
     ]
+
+
+def test_values_are_those_that_arrow_knows():
+    """A collection of any kind is a list, and what is no plain value a text."""
+    kinds = {"url": HttpUrl, "key": UUID, "pair": tuple[int, Color], "some": frozenset[int], "day": date}
+    model = create_model("Model", **{name: (kind, ...) for name, kind in kinds.items()})
+    given = {"url": "https://a.example/", "key": str(UUID(int=7)), "pair": [1, "red"], "some": [3], "day": "2026-11-25"}
+    frame = table_of([make_row(model(**given))], columns_of(model))
+    assert frame.iloc[0][list(columns_of(model))].to_list() == [*list(given.values())[:-1], date(2026, 11, 25)]
+
+
+def test_half_a_character_in_an_id_does_not_cost_the_table():
+    """A text of pandas' cannot hold it."""
+    assert table_of([ResultRow("x\ud83d", ok=True)], {}).custom_id.to_list() == ["x?"]
 
 
 def test_model_with_a_field_called_root_has_its_fields():
     """The name alone says nothing."""
-    assert columns_of(Refund) == ["output.reason", "output.root"]
+    assert list(columns_of(Refund)) == ["output.reason", "output.root"]
 
 
 def test_columns_of_several_models_are_those_of_their_objects():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from flytekit import lazy_module
@@ -32,10 +32,12 @@ class Results(Iterable[ResultRow[T]], Generic[T]):
 
     Args:
         read: Reads the rows.
-        columns: Those of a table that are for the outputs.
+        columns: Those of a table that are for the outputs, with their types.
     """
 
-    def __init__(self, read: Callable[[], Generator[ResultRow[T], None, None]], columns: Sequence[str] = ()) -> None:
+    def __init__(
+        self, read: Callable[[], Generator[ResultRow[T], None, None]], columns: Mapping[str, str | None]
+    ) -> None:
         self._read = read
         self._columns = columns
 
@@ -84,7 +86,7 @@ def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
     """
     if not isinstance(result, BatchResult):
         raise TypeError(f"read_results reads the BatchResult that a batch workflow gives, not {result!r}.")
-    validate, columns = (None, []) if model is None else (_validator(model), columns_of(model))
+    validate, columns = (None, {}) if model is None else (_validator(model), columns_of(model))
     return Results(lambda: _rows(result, validate), columns)
 
 
@@ -103,7 +105,9 @@ def _validator(model: Any) -> Callable[[str], Any]:
         raise TypeError(f"model must be a type, such as the class of a Pydantic model, not {model!r}.")
     try:
         adapter = pydantic.TypeAdapter(model)
-    except pydantic.PydanticUserError as error:
+        # What refers to a name that is not there is made as far as it goes, and would fail with each answer.
+        adapter.rebuild(raise_errors=True)
+    except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
         raise TypeError(f"model must be a type that Pydantic knows, not {model!r}: {error.message}") from None
 
     def validate(text: str) -> Any:

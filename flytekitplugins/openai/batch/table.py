@@ -1,12 +1,17 @@
-"""Rows as a pandas table, with columns of types that do not depend on what came back."""
+"""Rows as a pandas table, with columns of types that do not depend on what came back, as far as a model tells them."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from flytekit import lazy_module
+
+from flytekitplugins.openai._text import whole
 
 from .rows import ResultRow
 from .usage import Usage
@@ -29,8 +34,9 @@ TYPES = {
     "error_message": "string",
     **dict.fromkeys(vars(Usage()), "Int64"),
 }
-# Those of outputs, by what pandas finds in them.
-TYPES_OF_OUTPUTS = {
+# Those of outputs: by what the model's field says, or else by what pandas finds in them.
+TYPES_BY_ANNOTATION = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
+TYPES_BY_CONTENT = {
     "boolean": "boolean",
     "floating": "Float64",
     "integer": "Int64",
@@ -39,12 +45,19 @@ TYPES_OF_OUTPUTS = {
 }
 
 
-def table_of(rows: Iterable[ResultRow[Any]], output_columns: Sequence[str], *, body: bool = False) -> pd.DataFrame:
+# What Arrow knows, by which Flyte hands a table on.
+KNOWN_TO_ARROW = (str, int, float, bytes, Decimal, date, time, timedelta, type(None))
+
+
+def table_of(
+    rows: Iterable[ResultRow[Any]], output_columns: Mapping[str, str | None], *, body: bool = False
+) -> pd.DataFrame:
     """A table of the rows.
 
     Args:
         rows: What comes into it.
-        output_columns: Columns of outputs that are in it whatever the rows have.
+        output_columns: Columns of outputs that are in it whatever the rows have, with their types; `None` is for one
+            that only the outputs tell.
         body: Whether the whole answers are in it.
 
     Raises:
@@ -53,31 +66,49 @@ def table_of(rows: Iterable[ResultRow[Any]], output_columns: Sequence[str], *, b
     import pandas as pd  # noqa: PLC0415 (the user's own, if it is there)
 
     records = [_record(row, body=body) for row in rows]
-    outputs = dict.fromkeys([*output_columns, *(name for record in records for name in record["outputs"])])
+    outputs = {**dict.fromkeys(name for record in records for name in record["outputs"]), **output_columns}
+    outputs = {name: outputs[name] for name in dict.fromkeys([*output_columns, *outputs])}
     columns = {name: [record["named"][name] for record in records] for name in TYPES}
     columns |= {name: [record["outputs"].get(name) for record in records] for name in outputs}
     if body:
         columns["body"] = [record["body"] for record in records]
     frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-    found = {
-        name: TYPES_OF_OUTPUTS.get(pd.api.types.infer_dtype(frame[name], skipna=True), "object") for name in outputs
-    }
-    types = {**TYPES, **found}
+    inferred = {name: pd.api.types.infer_dtype(frame[name], skipna=True) for name in outputs}
+    types = {**TYPES, **{n: kind or TYPES_BY_CONTENT.get(inferred[n], "object") for n, kind in outputs.items()}}
     return frame.astype({name: kind for name, kind in types.items() if _fits(frame[name], kind)})
 
 
-def columns_of(model: Any) -> list[str]:
-    """The columns for the outputs of a model, as far as they can be told before there are any."""
-    if not isinstance(model, type):
-        return []
-    if issubclass(model, pydantic.BaseModel) and not issubclass(model, pydantic.RootModel):
-        return [f"output.{name}" for name in model.model_fields]
-    return ["output"]
+def columns_of(model: Any) -> dict[str, str | None]:
+    """The columns for the outputs of a model, and their types, as far as they can be told before there are any."""
+    # By its own type, because `list[int]` is a class to Python 3.10.
+    if isinstance(model, type(pydantic.BaseModel)) and not issubclass(model, pydantic.RootModel):
+        return {f"output.{name}": _type_of(field.annotation) for name, field in model.model_fields.items()}
+    return {} if get_origin(model) in (Union, UnionType) else {"output": _type_of(model)}
+
+
+def _type_of(annotation: Any) -> str | None:
+    types = {TYPES_BY_ANNOTATION.get(kind) for kind in _kinds_of(annotation) if kind is not type(None)}
+    return types.pop() if len(types) == 1 else None
+
+
+def _kinds_of(annotation: Any) -> set[Any]:
+    """What values of a field may be."""
+    if get_origin(annotation) in (Union, UnionType):
+        return {kind for choice in get_args(annotation) for kind in _kinds_of(choice)}
+    if get_origin(annotation) is Annotated:
+        return _kinds_of(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    if isinstance(annotation, enum.EnumMeta):
+        members: Iterable[Any] = annotation
+        return {type(member.value) for member in members}
+    return {annotation} if isinstance(annotation, type) and get_origin(annotation) is None else {None}
 
 
 def _record(row: ResultRow[Any], *, body: bool) -> dict[str, Mapping[str, Any]]:
     usage = dict.fromkeys(vars(Usage())) if row.usage is None else vars(row.usage)
     named = {name: getattr(row, name) for name in TYPES if name not in usage}
+    named["custom_id"] = whole(row.custom_id)
     return {"named": {**named, **usage}, "outputs": _outputs(row.output), "body": row.body if body else {}}
 
 
@@ -94,12 +125,14 @@ def _outputs(output: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value with its enums as what they stand for: Arrow, by which Flyte hands a table on, knows none."""
+    """A value as Arrow knows it: an enum as what it stands for, any collection as a list, a URL or the like as text."""
     if isinstance(value, enum.Enum):
         return _plain(value.value)
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return {_plain(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, KNOWN_TO_ARROW) else str(value)
 
 
 def _fits(column: pd.Series, kind: str) -> bool:

@@ -82,6 +82,26 @@ def test_array_must_say_what_is_in_it(kind):
     assert problem_in(make_object(a={"type": kind, "prefixItems": [TEXT]})) == message
 
 
+@pytest.mark.parametrize("required", [True, 1, None, "a"])
+def test_required_must_be_a_list(required):
+    """Older schemas have a flag there."""
+    schema = {**make_object(a=TEXT), "required": required}
+    assert problem_in(schema) == f"In context=(), {EVERY}. Missing 'a'."
+
+
+def test_format_must_be_a_known_one():
+    """Such as that of a time, and not that of a URL."""
+    assert problem_in(make_object(a={"type": "string", "format": "date-time"})) is None
+    message = "In context=('properties', 'a'), 'uri' is not a valid format."
+    assert problem_in(make_object(a={"type": "string", "format": "uri"})) == message
+
+
+def test_object_must_say_what_is_in_it():
+    """Or there is nothing that it could hold."""
+    message = "In context=('properties', 'a'), object schema missing properties."
+    assert problem_in(make_object(a={"type": "object", "additionalProperties": False})) == message
+
+
 def test_value_must_have_a_type():
     """Pydantic's Any has none."""
     assert problem_in(make_object(a={})) == "In context=('properties', 'a'), schema must have a 'type' key."

@@ -10,11 +10,13 @@ __all__ = ["problem_in"]
 # https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 NOT_PERMITTED = (
     *("allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas"),
-    *("patternProperties", "propertyNames", "unevaluatedProperties", "minProperties", "maxProperties"),
+    *("propertyNames", "unevaluatedProperties", "minProperties", "maxProperties"),
     *("unevaluatedItems", "contains", "minContains", "maxContains", "uniqueItems"),
 )
 # Any of these says what a value is.
 TYPES = ("type", "$ref", "anyOf", "enum")
+# https://platform.openai.com/docs/guides/structured-outputs#supported-properties
+FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid")
 DEFINITIONS = ("$defs", "definitions")
 
 
@@ -51,6 +53,9 @@ def _own_problems(schema: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"'{name}' is not permitted" for name in NOT_PERMITTED if name in schema)
     if not any(name in schema for name in TYPES):
         yield "schema must have a 'type' key"
+    if schema.get("format", FORMATS[0]) not in FORMATS:
+        # https://github.com/cyanheads/git-mcp-server/issues/47
+        yield f"{schema['format']!r} is not a valid format"
     given = schema.get("type")
     kinds = given if isinstance(given, list) else [given]
     if "array" in kinds and "items" not in schema:
@@ -60,7 +65,12 @@ def _own_problems(schema: Mapping[str, Any]) -> Iterator[str]:
         return
     if schema.get("additionalProperties") is not False:
         yield "'additionalProperties' is required to be supplied and to be false"
-    properties, required = list(_named(schema, "properties")), schema.get("required") or []
+    if "properties" not in schema:
+        # https://github.com/spring-projects/spring-ai/issues/4776
+        yield "object schema missing properties"
+    properties = list(_named(schema, "properties"))
+    given = schema.get("required")
+    required = given if isinstance(given, list) else []
     every = "'required' is required to be supplied and to be an array including every key in properties"
     yield from (f"{every}. Missing '{name}'" for name in properties if name not in required)
     yield from (f"{every}. Extra required key '{name}' supplied" for name in required if name not in properties)

@@ -1,9 +1,10 @@
 import json
 import re
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import pytest
-from pydantic import BaseModel, RootModel, create_model
+from pydantic import BaseModel, Field, HttpUrl, RootModel, create_model
 
 from flytekitplugins.openai import chat_completion_request, embedding_request, response_request
 from flytekitplugins.openai.batch.building import LONGEST_NAME
@@ -113,6 +114,7 @@ def test_model_that_refers_to_itself_is_a_format():
         (dict[str, int], "In context=('properties', 'field'), 'additionalProperties' is required to be supplied and"),
         (Any, "In context=('properties', 'field'), schema must have a 'type' key"),
         (tuple[int, str], "In context=('properties', 'field'), array schema missing items"),
+        (HttpUrl, "In context=('properties', 'field'), 'uri' is not a valid format"),
         (set[int], "In context=('properties', 'field'), 'uniqueItems' is not permitted"),
     ],
 )
@@ -132,13 +134,33 @@ def test_bare_schema_is_no_format(build):
         build("r-1", model="m", response_format=Triage.model_json_schema(), **text)
 
 
+class Tree(BaseModel):
+    children: list[Annotated["Tree", Field(description="Those below.")]]
+
+
+def test_model_that_the_sdk_makes_no_end_of_is_refused():
+    """It puts what has a description in its place, again and again."""
+    with pytest.raises(
+        ValueError, match="Tree cannot be a response_format, because it refers to itself in a field with"
+    ):
+        chat_completion_request("r-1", model="m", messages="Hi", response_format=Tree)
+
+
+@pytest.mark.parametrize("kind", ["Nothing", Callable[[], int]])
+def test_model_without_a_schema_is_refused(kind):
+    """Pydantic says why there is none."""
+    model = create_model("Form", field=(kind, ...))
+    with pytest.raises(ValueError, match="Form cannot be a response_format: "):
+        chat_completion_request("r-1", model="m", messages="Hi", response_format=model)
+
+
 def test_model_of_a_list_is_refused():
     """An answer is an object."""
     with pytest.raises(ValueError, match="schema must be a JSON Schema of 'type: \"object\"', got 'type: \"array\"'"):
         chat_completion_request("r-1", model="m", messages="Hi", response_format=RootModel[list[int]])
 
 
-@pytest.mark.parametrize("wrong", [dict, Triage(team="billing"), "json_object"])
+@pytest.mark.parametrize("wrong", [list[int], dict, Triage(team="billing"), "json_object"])
 def test_response_format_that_is_neither_is_refused(wrong):
     """At once, and not by OpenAI a day later."""
     with pytest.raises(TypeError, match="response_format must be the class of a Pydantic model, or "):

@@ -147,7 +147,8 @@ def _form(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schema_of(model: Any) -> dict[str, Any]:
     """A Pydantic model as the API takes it: a name, and a JSON schema in its strict form."""
-    if not isinstance(model, type) or not issubclass(model, pydantic.BaseModel):
+    # By its own type, because `list[int]` is a class to Python 3.10.
+    if not isinstance(model, type(pydantic.BaseModel)):
         raise TypeError(
             "response_format must be the class of a Pydantic model, or the parameter itself as a dictionary, "
             f"not {model!r}."
@@ -161,8 +162,18 @@ def _schema_of(model: Any) -> dict[str, Any]:
 def _schema_text(model: type[pydantic.BaseModel]) -> str:
     # The SDK makes the strict form for responses it parses itself, by a function that is not public; but that of a
     # tool's parameters is the same, and public.
-    function = openai.pydantic_function_tool(model)["function"]
-    if problem := problem_in(function["parameters"]):
+    try:
+        function = openai.pydantic_function_tool(model)["function"]
+        problem = problem_in(function["parameters"])
+    except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
+        raise ValueError(f"{model.__name__} cannot be a response_format: {error.message}") from None
+    except RecursionError:
+        # The SDK puts a reference that has a description beside it in its place, again and again.
+        raise ValueError(
+            f"{model.__name__} cannot be a response_format, because it refers to itself in a field with a description; "
+            "describe the model instead."
+        ) from None
+    if problem:
         raise ValueError(
             f"{model.__name__} cannot be a response_format, because OpenAI would refuse every request with it "
             f"({problem.rstrip('.')}); change the model, or pass the parameter itself, with 'strict': False."

@@ -60,6 +60,7 @@ def test_function_whose_parameters_cannot_be_told_gets_everything_by_name():
     [
         {"extra_headers": {"X-Team": "search", "x_other": ""}, "extra_query": {"a": ["b"]}, "extra_body": {"c": None}},
         {"extra_headers": None, "extra_query": None, "extra_body": None, "timeout": None},
+        {"extra_headers": {"X-Team": "a\tb c"}, "extra_query": [], "extra_body": ""},
         {"timeout": 0.5, "model": 5, "logit_bias": {50256: -100}, "tools": "none"},
     ],
     ids=str,
@@ -98,7 +99,9 @@ def test_config_that_the_sdk_cannot_take_is_told_in_a_sentence(config, sentence)
     assert str(raised.value) == sentence
 
 
-@pytest.mark.parametrize("headers", [{"a b": "c"}, {"": "c"}, {"a:": "c"}, {"a": "\u00e9"}, {"a": "b\nc"}, {"a": None}])
+@pytest.mark.parametrize(
+    "headers", [{"a b": "c"}, {"": "c"}, {"a:": "c"}, {"a": "\u00e9"}, {"a": "b\nc"}, {"a": "b "}, {"a": None}]
+)
 def test_header_that_cannot_be_sent_is_told(headers):
     """The SDK would call it a connection that failed."""
     with pytest.raises(ValueError, match=r"^The extra_headers of the config must be plain texts by plain names, not "):

@@ -43,10 +43,13 @@ def check_arguments(config: Mapping[str, Any], *, where: str) -> None:
         raise ValueError(f"The {where} cannot be sent as JSON ({error}); give it plain values.") from None
     for name, example in EXTRAS.items():
         extra = config.get(name)
-        if extra is not None and not isinstance(extra, Mapping):
+        if extra and not isinstance(extra, Mapping):
             raise ValueError(_wrong(name, where, f"be a dictionary, as in {example!r}", extra))
     for name, value in (config.get("extra_headers") or {}).items():
-        is_sendable = isinstance(value, str) and value.isascii() and value.isprintable()
+        # A space at an end would be told as a connection that was lost.
+        is_sendable = (
+            isinstance(value, str) and value == value.strip() and value.isascii() and value.expandtabs().isprintable()
+        )
         if not HEADER_NAME.fullmatch(str(name)) or not is_sendable:
             raise ValueError(_wrong("extra_headers", where, "be plain texts by plain names", {name: value}))
     if config.get("timeout") is not None and not is_positive(config["timeout"]):

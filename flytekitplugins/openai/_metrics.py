@@ -33,10 +33,14 @@ def count_from_zero() -> None:
             from prometheus_client import Counter  # noqa: PLC0415 (it comes with flytekit's connector extra alone)
         except ImportError:
             return
-        for what, help_text in _HELP.items():
-            _counters[what] = Counter(f"flyte_connector_openai_{what}_failures_total", help_text, ["reason"])
+        made = {
+            what: Counter(f"flyte_connector_openai_{what}_failures_total", help_text, ["reason"])
+            for what, help_text in _HELP.items()
+        }
+        for counter in made.values():
             for reason in REASONS:
-                _counters[what].labels(reason=reason)
+                counter.labels(reason=reason)
+        _counters.update(made)
 
 
 def count_failure(what: str, *, reason: str) -> None:

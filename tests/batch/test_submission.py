@@ -22,7 +22,13 @@ def test_defaults_are_a_day_of_chat_completions():
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"new": 1}, {"metadata": None}, {"metadata": {f"k{n}": "v" for n in range(15)}}, {"metadata": {"n": 5}}],
+    [
+        {},
+        {"new": 1},
+        {"metadata": None},
+        {"metadata": {f"k{n}": "v" for n in range(15)}},
+        {"metadata": {"n": 5, 1: "a"}},
+    ],
 )
 def test_config_that_somebody_takes_passes(config):
     """OpenAI takes more and more, and compatible servers take other things."""
@@ -43,6 +49,7 @@ def test_config_that_somebody_takes_passes(config):
             "The entry 'run' of the metadata in config is too long: OpenAI takes 64 characters of a name and 512 of a "
             "value.",
         ),
+        ({"metadata": {10**65: "v"}}, "of the metadata in config is too long: OpenAI takes"),
         ({"metadata": {"k" * 65: "v"}}, f"The entry '{'k' * 64}' of the metadata in config is too long: OpenAI takes"),
     ],
 )

@@ -21,8 +21,8 @@ METADATA_VALUE_LENGTH = 512
 def check_config(config: Mapping[str, Any]) -> None:
     """Find out whether batches of several files can be made with a task's config.
 
-    What OpenAI refuses in it, it refuses only when everything has been uploaded; but it takes more and more, and
-    compatible servers take other things, so that only what nobody takes is refused here.
+    What OpenAI refuses in it, it refuses only when everything has been uploaded. Of its parameters there are more and
+    more, so that only its metadata is looked at, whose limits have always been the same.
 
     Raises:
         TypeError: It is no dictionary, or its metadata is none.
@@ -40,9 +40,9 @@ def check_config(config: Mapping[str, Any]) -> None:
             f"OpenAI's {METADATA_ENTRIES} is the connector's."
         )
     for name, value in metadata.items():
-        if len(name) > METADATA_KEY_LENGTH or len(str(value)) > METADATA_VALUE_LENGTH:
+        if len(str(name)) > METADATA_KEY_LENGTH or len(str(value)) > METADATA_VALUE_LENGTH:
             raise ValueError(
-                f"The entry {name[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI takes "
+                f"The entry {str(name)[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI takes "
                 f"{METADATA_KEY_LENGTH} characters of a name and {METADATA_VALUE_LENGTH} of a value."
             )
 

@@ -38,7 +38,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     """
     if not config.get("model"):
         raise ValueError("The chatgpt_config names no model; give it one, as in {'model': 'gpt-4o-mini'}.")
-    if not isinstance(config.get("messages") or [], list):
+    if not isinstance(config.get("messages") or [], list | tuple):
         raise ValueError("The messages of the chatgpt_config are not a list.")  # noqa: TRY004 (as for any config)
     if config.get("stream"):
         raise ValueError("The chatgpt_config asks for a stream, but the task has one output: leave stream out.")

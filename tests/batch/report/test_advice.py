@@ -11,6 +11,8 @@ from flytekitplugins.openai.batch.result_lines import Failure, is_worth_running_
         ("new_code", 400, REQUEST),
         ("new_code", 503, f"{TROUBLE} {AGAIN}"),
         ("new_code", 418, OTHERWISE),
+        # Without money, another run fails as well.
+        ("insufficient_quota", 429, BY_CODE["insufficient_quota"]),
         ("new_code", None, OTHERWISE),
         ("batch_expired", None, f"{BY_CODE['batch_expired']} {AGAIN}"),
     ],

@@ -134,7 +134,8 @@ def test_errors_beyond_the_first_kinds_are_folded_away():
         ([("invalid_value", 400, 2)], "None that did not succeed would do so in another run"),
         (
             [("server_error", 500, 3), ("invalid_value", 400, 2)],
-            "Of the 5 requests that did not succeed, 3 may do so in another run; the rest must be corrected first.",
+            "Of the 5 requests that did not succeed, 3 may do so in another run; for the rest, something "
+            "must be done first.",
         ),
     ],
 )

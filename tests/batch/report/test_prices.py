@@ -29,6 +29,15 @@ def test_cached_tokens_cost_less():
     assert cost < estimate_cost({"gpt-4o-mini": Usage(input_tokens=1_000)}).total
 
 
+def test_tokens_that_are_cached_beside_the_input_do_not_make_it_less():
+    """Some servers count them apart."""
+    cached = Usage(cached_tokens=1_000)
+    assert (
+        estimate_cost({"gpt-4o-mini": cached}).total
+        == list_price("gpt-4o-mini", input_tokens=1_000, cache_read_tokens=1_000) / 2
+    )
+
+
 def test_batch_is_not_one_long_request():
     """A million short prompts do not cost what a prompt of a million tokens would."""
     small, large = (estimate_cost({"gpt-5.4": Usage(input_tokens=tokens)}).total for tokens in (1_000, 1_000 * MILLION))

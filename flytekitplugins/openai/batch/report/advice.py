@@ -71,7 +71,8 @@ def advice_for(code: str, status: int | None = None, *, run_again: int = 0) -> s
     """
     known = BY_CODE.get(code) or BY_STATUS.get(status or 0)
     advice = known or (TROUBLE if status is not None and status >= 500 else OTHERWISE)
-    if not is_worth_running_again(Failure(code, "", status)):
+    # What is known of a code comes before its status: without money, another run fails as well.
+    if not is_worth_running_again(Failure(code, "", None if code in BY_CODE else status)):
         return advice
     if run_again:
         times = "once" if run_again == 1 else "twice" if run_again == 2 else f"{run_again} times"

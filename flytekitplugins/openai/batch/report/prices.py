@@ -51,7 +51,8 @@ def estimate_cost(by_model: Mapping[str, Usage]) -> Estimate | None:
 
 
 def _cost(genai_prices: Any, model: str, usage: Usage) -> Decimal | None:
-    fresh = usage.input_tokens - usage.cached_tokens
+    # Some servers count what was cached apart from the input.
+    fresh = max(usage.input_tokens - usage.cached_tokens, 0)
     counted = (
         (fresh, {"input_tokens": SAMPLE}),
         (usage.cached_tokens, {"input_tokens": SAMPLE, "cache_read_tokens": SAMPLE}),

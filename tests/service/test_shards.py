@@ -249,6 +249,21 @@ def test_abort_cancels_every_batch(world):
     assert (node.end, world.statuses()) == (End.ABORTED, ["cancelled"] * 5)
 
 
+def test_batch_that_is_cancelled_for_an_earlier_attempt_is_made_anew(world):
+    """A cancel that failed goes on in the background, and may come when the next attempt has adopted the batch."""
+    world.emulator.change(requests_per_second=0.001)
+    node = world.sharded_node(3, retries=1)
+    world.propeller.lose_replies = 1
+    # Until nobody looks for a twin of the batches any more.
+    world.run(node, seconds=20 * MINUTE)
+    first = world.batches()[0]
+    assert (len(world.batches()), node.state.attempt) == (3, 1)
+    world.client.batches.cancel(first.id)
+    world.run(node, seconds=3 * HOUR)
+    assert (node.end, Counter(world.statuses())) == (End.SUCCEEDED, {"completed": 3, "cancelled": 1})
+    assert first.id not in {batch["id"] for batch in batches_in(node)}
+
+
 def test_twins_of_two_replicas_become_one(world):
     """Two that create the same at once do not see each other's batches."""
     nothing = '{"object": "list", "data": [], "has_more": false}'

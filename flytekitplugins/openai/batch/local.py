@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import contextvars
-import functools
+import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -64,7 +64,6 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
         finally:
             await close_clients()
 
-    console = stderr_console()
     # The main thread's event loop is running, and a second cannot run in the same thread. The context goes along
     # because flytekit keeps in it that this is a local run.
     with ThreadPoolExecutor(1) as thread:
@@ -76,12 +75,20 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
         said = f"interrupted; {_named(stopped)} being cancelled."
     else:
         said = "interrupted; no batch was running."
-    tell = functools.partial(console.print, f"{name}: {said}", markup=False)
-    try:
-        tell()
-    except RuntimeError:
-        # The interrupt came in the middle of a line, and Python lets nobody write to a stream that is being written to.
-        atexit.register(tell)
+    _tell(f"{name}: {said}")
+
+
+def _tell(line: str) -> None:
+    """Write a line to standard error, though an interrupt may have come in the middle of another.
+
+    Python lets nobody write to a stream that is being written to, so that this goes past it; a stream of somebody
+    else's, such as a notebook's, is written to as ever.
+    """
+    own = sys.__stderr__
+    if own is not None and sys.stderr is own:
+        os.write(own.fileno(), f"{line}\n".encode(errors="replace"))
+    else:
+        stderr_console().print(line, markup=False)
 
 
 def _named(batch_ids: list[str]) -> str:

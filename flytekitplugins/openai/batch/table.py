@@ -43,8 +43,6 @@ TYPES_BY_CONTENT = {
     "mixed-integer-float": "Float64",
     "string": "string",
 }
-
-
 # What Arrow knows, by which Flyte hands a table on.
 KNOWN_TO_ARROW = (str, int, float, bytes, Decimal, date, time, timedelta, type(None))
 
@@ -66,8 +64,8 @@ def table_of(
     import pandas as pd  # noqa: PLC0415 (the user's own, if it is there)
 
     records = [_record(row, body=body) for row in rows]
-    outputs = {**dict.fromkeys(name for record in records for name in record["outputs"]), **output_columns}
-    outputs = {name: outputs[name] for name in dict.fromkeys([*output_columns, *outputs])}
+    found = dict.fromkeys(name for record in records for name in record["outputs"])
+    outputs = {**output_columns, **{name: output_columns.get(name) for name in found}}
     columns = {name: [record["named"][name] for record in records] for name in TYPES}
     columns |= {name: [record["outputs"].get(name) for record in records] for name in outputs}
     if body:

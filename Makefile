@@ -11,11 +11,12 @@ ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/ready
 BIN := $(ENVIRONMENT)/bin
 
-.PHONY: help demo test check matrix format bench build clean
+.PHONY: help demo test soak check matrix format bench build clean
 
 help:
 	@echo "make demo    run an example workflow from end to end, without a key"
 	@echo "make test    run the whole test suite"
+	@echo "make soak    the random parts of the suite at length, with a new seed each time"
 	@echo "make check   lint, formatting, types"
 	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
 	@echo "make format  put the code into its form"
@@ -28,6 +29,13 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+# Other examples of each property and other days of faults than `make test` has, and many more of both.
+soak: SEED := $(or $(SEED),$(shell date +%s))
+soak: $(READY)
+	@echo "To see this run again: make soak SEED=$(SEED)"
+	@FIRST_DAY=$(SEED) DAYS=$(or $(DAYS),3000) $(BIN)/python -m pytest \
+	  --hypothesis-profile=soak --hypothesis-seed=$(SEED) -m "hypothesis or days"
 
 check: $(READY)
 	@$(BIN)/ruff check .

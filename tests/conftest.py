@@ -7,7 +7,11 @@ from hypothesis import HealthCheck, settings
 from flytekitplugins.openai import BatchEndpointConnector, _client
 
 # A busy machine is not a slow function.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+machine = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+# The same examples in every run, so that a change is judged by what it changed.
+settings.register_profile("suite", derandomize=True, **machine)
+# `make soak` looks for others.
+settings.register_profile("soak", max_examples=1_000, print_blob=True, **machine)
 settings.load_profile("suite")
 
 pytest_plugins = ["flytekitplugins.openai.emulator.pytest_plugin"]

@@ -145,7 +145,7 @@ def end(emulator, client, batch, ending):
     return client.batches.retrieve(batch.id)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 4)
 @given(
     fates=st.lists(st.sampled_from(sorted(FATES)), min_size=1, max_size=8),
     pace=st.sampled_from([0, 2 / DAY, 5 / DAY, 1]),

@@ -12,6 +12,8 @@ from tests.service.days import faults_of, make_day, play
 FIRST_DAY = int(os.environ.get("FIRST_DAY", "0"))
 DAYS = int(os.environ.get("DAYS", "500"))
 
+pytestmark = pytest.mark.days
+
 
 @pytest.mark.parametrize("seed", range(FIRST_DAY, FIRST_DAY + DAYS))
 def test_day_ends_well(world, seed):

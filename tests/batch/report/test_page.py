@@ -1,11 +1,14 @@
 from collections import Counter
+from decimal import Decimal
 from html.parser import HTMLParser
+from unittest import mock
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch.report import Report, page, render
+from flytekitplugins.openai.batch.report.prices import Estimate
 from flytekitplugins.openai.batch.tally import Kind, Tally
 from flytekitplugins.openai.batch.usage import Consumption, Spread, Usage
 
@@ -302,6 +305,9 @@ def test_page_of_nothing_is_a_page(rounds):
 
 
 @given(st.text())
+@example("O1")
+@example("completed")
+@example("batch_expired")
 @example(HOSTILE[0])
 @example(HOSTILE[1])
 @example(HOSTILE[2])
@@ -312,11 +318,17 @@ def test_nothing_from_outside_becomes_markup(text):
     """Names, ids, codes, messages, models and statuses have the elements of any other page."""
 
     def with_text(text):
+        # A word that the page knows has elements of its own: a status, a code with advice, a model with a price.
+        text = f"?{text}"
         error = {"code": text, "message": text, "line": 3}
-        batch = make_batch(id=text or "b", status=text, endpoint=text, model=text, errors={"data": [error]})
+        batch = make_batch(id=text, status=text, endpoint=text, model=text, errors={"data": [error]})
         tally = make_tally(9, make_kind(text, 400, example=text, message=text), model=text)
-        report = make_report(name=text, execution=text or "e", rounds=[[batch]], tally=tally, complaint=text or "c")
-        return render(report)
+        report = make_report(name=text, execution=text, rounds=[[batch]], tally=tally, complaint=text)
+        # The list of prices may take any text for the name of a model: "O1" is one.
+        with mock.patch.object(
+            page, "estimate_cost", lambda by_model: Estimate(dict.fromkeys(by_model, Decimal(1)), True)
+        ):
+            return render(report)
 
     found = with_text(text)
     found.encode()

@@ -126,12 +126,19 @@ def test_metadata_is_read_without_running_it(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-async def test_failure_tells_how_many_errors_and_where_the_first_is(connector, emulator):
-    """There, it is the first error's message, without line or code."""
-    resource = await connector.get(await submit(connector, emulator, [make_request("a")] * 3))
+async def test_every_error_of_a_failed_batch_is_told(connector, emulator, caplog):
+    """There, it is the first error's message alone, and nobody learns of the others, nor of lines and codes."""
+    meta = await submit(connector, emulator, [make_request("a")] * 3)
+    resource = await connector.get(meta)
     assert resource.phase == TaskExecution.FAILED
-    assert resource.message.startswith("2 errors: line 2: duplicate_custom_id: ")
-    assert resource.message.endswith(" (and 1 more)")
+    errors = [("duplicate_custom_id", 2), ("duplicate_custom_id", 3)]
+    told = resource.custom_info["errors"]
+    assert [(error["code"], error["line"], error["batch_id"]) for error in told] == [
+        (code, line, meta.batch_id) for code, line in errors
+    ]
+    assert resource.message == told[0]["message"]
+    for code, line in errors:
+        assert f"batch '{meta.batch_id}': line {line}: {code}: " in caplog.text
 
 
 @pytest.mark.parametrize("fault", [None, BatchFault(code="empty_file", message="no")])

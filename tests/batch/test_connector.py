@@ -250,7 +250,7 @@ async def test_get_does_not_take_anything_for_a_batch(connector, emulator, body)
 
 async def test_get_survives_a_fault_of_its_own(connector, emulator, monkeypatch):
     """Nothing that goes wrong here is worth a batch that is paid for."""
-    monkeypatch.setattr(module, "judge_task", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(module, "judge_file", lambda *_, **__: 1 / 0)
     resource = await connector.get(await submit(connector, emulator))
     assert resource.phase == TaskExecution.RUNNING
     assert resource.message == "The connector failed with ZeroDivisionError: division by zero."

@@ -94,11 +94,13 @@ def test_missing_key_is_told_before_anything_is_uploaded(openai_emulator, monkey
     assert not openai_emulator.calls
 
 
-def test_failed_batch_ends_the_run_with_its_errors(openai_emulator):
-    """The message is the one that Flyte's console would show."""
-    file_id = upload(openai_emulator, [make_request("a"), make_request("a")])
-    with pytest.raises(FlyteUserException, match="1 error: line 2: duplicate_custom_id"):
+def test_failed_batch_ends_the_run_with_its_errors(openai_emulator, caplog):
+    """The message is the one that Flyte's console would show, and the others are in the log."""
+    file_id = upload(openai_emulator, [make_request("a"), make_request("a"), make_request("a")])
+    with pytest.raises(FlyteUserException, match="with error: The custom_id 'a'"):
         BatchEndpointTask(name="batch", config={})(input_file_id=file_id)
+    assert "line 2: duplicate_custom_id" in caplog.text
+    assert "line 3: duplicate_custom_id" in caplog.text
 
 
 def test_trouble_that_passes_does_not_end_the_run(openai_emulator, capsys):

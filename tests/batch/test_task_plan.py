@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch.lifecycle import Outcome, Verdict, is_live, stands
 from flytekitplugins.openai.batch.planning import ShardPlan, TaskPlan, plan_task
-from flytekitplugins.openai.batch.shards import judge_task, result_of, summary_of
+from flytekitplugins.openai.batch.shards import judge_file, judge_task, result_of, summary_of
 from tests.batch.test_plan import INTERNAL, INVISIBLE, MINUTE, NOW, STATUSES, TOKEN_LIMIT, batch, refused
 from tests.builders import make_batch
 
@@ -267,6 +267,30 @@ def test_result_has_what_the_collect_step_needs():
     assert first["errors"] == {"data": [{"code": "x", "message": "no", "line": 2}]}
     assert (second["id"], second["input_file_id"]) == (None, "file-2")
     assert second["errors"]["data"][0]["message"] == "Could not create a batch: no."
+
+
+def test_file_that_failed_is_told_in_openais_words():
+    """Verbatim, as tests for the published package compare them; the line and the code are in the summary."""
+    failed = shard("failed", errors=[{"code": "x", "message": "No: this. ", "line": 2}, {"code": "y", "message": "b"}])
+    assert judge_file(failed, partial_results=False, now=NOW).message == "No: this. "
+    unsaid = shard("failed", errors=[{"code": "empty_file", "line": 2}])
+    assert judge_file(unsaid, partial_results=False, now=NOW).message == "1 error: line 2: empty_file"
+
+
+def test_times_in_the_result_are_whole_seconds():
+    """As OpenAI writes them, whatever a server wrote."""
+    times = {"created_at": 1_000, "in_progress_at": 1_010.0, "completed_at": "2026-01-01T00:00:00.5Z"}
+    [batch] = result_of(TaskPlan((shard(**times),)), FILES[:1])["batches"]
+    assert [repr(batch[name]) for name in times] == ["1000", "1010", "1767225600"]
+
+
+def test_summary_holds_the_errors_of_all_batches():
+    """With the batch that each is of; a thousand of them, and how many there are."""
+    error = {"code": "x", "message": "no " * 1_000, "line": 2}
+    found = summary_of(TaskPlan((shard(number=1), shard("failed", number=2, errors=[error] * 1_200))))
+    assert (len(found["errors"]), found["error_count"]) == (1_000, 1_200)
+    assert len(found["errors"][0].pop("message")) == 500
+    assert found["errors"][0] == {"batch_id": "batch_2", "code": "x", "line": 2}
 
 
 def test_result_stays_small():

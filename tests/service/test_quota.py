@@ -70,9 +70,7 @@ def test_file_that_is_never_found_is_told(world):
     node = world.node()
     world.run(node, seconds=HOUR)
     assert (node.end, world.statuses()) == (End.FAILED, ["failed"] * 4)
-    assert node.state.message.startswith(
-        "1 error: invalid_request: Cannot find file The batch was created with the key"
-    )
+    assert node.state.message.startswith("Cannot find file. The batch was created with the key")
 
 
 def test_file_of_another_project_is_told_at_once(world):

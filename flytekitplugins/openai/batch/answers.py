@@ -39,7 +39,7 @@ async def as_resource(plan: TaskPlan, verdict: Verdict, account: Account, *, sha
     """The answer to a poll; once the task succeeded, with its `result`: a batch object, or those of its `shards`."""
     message = verdict.message
     if verdict.outcome is Outcome.FAILED and any(map(lifecycle.input_file_is_invisible, plan.batches)):
-        message += _about_keys(account)
+        message = f"{message.removesuffix('.')}. {_about_keys(account)}"
     result: dict[str, Any] | None = None
     if verdict.outcome is Outcome.SUCCEEDED:
         result = plan.batches[0].result if shards is None else result_of(plan, shards)
@@ -78,7 +78,7 @@ def _about_keys(account: Account) -> str:
     """What to look at when a batch's input file was not found."""
     project = f", project {account.project!r}" if account.project else ""
     return (
-        f" The batch was created with the key from {account.api_key.source}{project}; a file is seen only by keys of "
+        f"The batch was created with the key from {account.api_key.source}{project}; a file is seen only by keys of "
         "the project it was uploaded in, so give the upload and the batch step keys of one project."
     )
 

@@ -32,13 +32,13 @@ from .answers import PHASES, as_logs, as_metrics, as_resource, links
 from .cancellation import Cancellations
 from .controller import Controller
 from .encoding import MAX_BYTES, decode_fields, encode_fields
-from .endurance import endure, recover, report
+from .endurance import endure, log_errors, recover, report
 from .lifecycle import Outcome
 from .memory import Memory, TaskMemory
 from .order import Order, read_request, read_shards
 from .planning import TaskPlan
 from .remote import RemoteBatches
-from .shards import judge_task
+from .shards import judge_file, judge_task
 from .snapshot import BatchSnapshot, canonical_status
 
 __all__ = ["OPENAI_API_KEY", "BatchEndpointConnector", "BatchEndpointMetadata", "State"]
@@ -293,13 +293,15 @@ class BatchEndpointConnector(AsyncConnectorBase):
     async def _poll(self, resource_meta: BatchEndpointMetadata, order: Order, task: TaskMemory, now: float) -> Resource:
         account = _account(resource_meta)
         plan = await Controller(RemoteBatches(account), order, task, now=now).look_after()
-        verdict = judge_task(
-            plan,
-            requests=resource_meta.requests,
-            partial_results=resource_meta.partial_results,
-            tolerant=resource_meta.tolerant,
-            now=now,
-        )
+        partial = resource_meta.partial_results
+        if order.shards is None:
+            verdict = judge_file(plan.shards[0], partial_results=partial, now=now)
+        else:
+            verdict = judge_task(
+                plan, requests=resource_meta.requests, partial_results=partial, tolerant=order.tolerant, now=now
+            )
+        if verdict.outcome in (Outcome.FAILED, Outcome.WORTH_RETRYING):
+            log_errors(plan.batches, name=order.label)
         resource = await as_resource(plan, verdict, account, shards=resource_meta.shards)
         task.remember(_by_file(plan, order), verdict)
         return resource

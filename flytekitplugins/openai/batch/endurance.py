@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai._metrics import count_failure
@@ -12,8 +13,9 @@ from . import patience
 from .lifecycle import Outcome, Verdict
 from .memory import TaskMemory
 from .patience import Trouble
+from .snapshot import BatchSnapshot
 
-__all__ = ["endure", "recover", "report"]
+__all__ = ["endure", "log_errors", "recover", "report"]
 
 # Not flytekit's, which `pyflyte` silences unless it is told `--verbose`.
 logger = logging.getLogger("flytekitplugins.openai")
@@ -71,6 +73,18 @@ def report(what: str, error: Exception, *, name: str, first: bool = True, last: 
         prospect = "It is not tried any more." if last else "It is tried again."
         unexpected = None if isinstance(error, OpenAIPluginError) else error
         _log(logging.WARNING, "%s: %s %s", name, sentence, prospect, error=unexpected)
+
+
+def log_errors(batches: Iterable[BatchSnapshot], *, name: str) -> None:
+    """Log every error of these batches, a line each: Flyte shows the first one alone.
+
+    Args:
+        batches: Those of a task that failed.
+        name: The task's name for the log.
+    """
+    for batch in batches:
+        for error in batch.errors:
+            logger.warning("%s: batch %r: %s", name, batch.id, error)
 
 
 def _explained(error: Exception) -> tuple[str, Answer | None, str]:

@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+from flytekitplugins.openai._text import shortened
 
 from .lifecycle import Outcome, Verdict, judge
 from .planning import ShardPlan, TaskPlan
+from .snapshot import BatchError, BatchSnapshot
 
-__all__ = ["judge_task", "result_of", "summary_of"]
+__all__ = ["judge_file", "judge_task", "result_of", "summary_of"]
 
 # An output of Flyte's may have two megabytes: so many errors of all batches together are handed on.
 MOST_ERRORS = 1_000
 # Of so many batches the ids are told.
 MOST_IDS = 100
+# Characters of an error's message in the summary. OpenAI's have a hundred or two.
+LONGEST_MESSAGE = 500
 ENDS = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.WORTH_RETRYING)
 _RESULT_FIELDS = ("input_file_id", "output_file_id", "error_file_id", "endpoint", "model", "status")
+
+
+def judge_file(shard: ShardPlan, *, partial_results: bool, now: float) -> Verdict:
+    """What a task of a single file has come to.
+
+    Of a batch that failed, the message is that of the first error, verbatim, as the published package has it.
+
+    Args:
+        shard: Its batch.
+        partial_results: Whether the results of a batch that expired or was cancelled are good enough.
+        now: Unix seconds.
+    """
+    verdict = _judge_shard(shard, partial_results=partial_results, now=now)
+    errors = shard.batch.errors if shard.batch is not None and not shard.refused else ()
+    if verdict.outcome in (Outcome.FAILED, Outcome.WORTH_RETRYING) and errors and errors[0].message:
+        return replace(verdict, message=errors[0].message)
+    return verdict
 
 
 def judge_task(
     plan: TaskPlan, *, requests: int | None, partial_results: bool, tolerant: bool = False, now: float
 ) -> Verdict:
-    """What a task has come to.
+    """What a task of any number of files has come to.
 
     Args:
         plan: Its batches.
-        requests: How many requests there are in all files together; `None`: as many as the batch says.
+        requests: How many requests there are in all files together.
         partial_results: Whether the results of a batch that expired or was cancelled are good enough.
         tolerant: Whether a task of which nothing came has succeeded even so.
         now: Unix seconds.
@@ -56,17 +79,35 @@ def result_of(plan: TaskPlan, files: Sequence[str]) -> dict[str, Any]:
 
 
 def summary_of(plan: TaskPlan) -> dict[str, Any]:
-    """What is worth keeping beside the phase: of a single batch everything, of many the sums."""
+    """What is worth keeping beside the phase: of a single batch everything, of many the sums; and the errors."""
     batches = plan.batches
+    errors = _errors_in(batches)
     if len(plan.shards) == 1:
-        return batches[0].summary() if batches else {}
+        return {**batches[0].summary(), **errors} if batches else {}
     counts = {name: sum(getattr(batch, name) for batch in batches) for name in ("total", "completed", "failed")}
     return {
         "batches": len(plan.shards),
         "batch_ids": [batch.id for batch in batches[:MOST_IDS]],
         "request_counts": counts,
         "statuses": _tally([batch.status for batch in batches]),
+        **errors,
     }
+
+
+def _errors_in(batches: Sequence[BatchSnapshot]) -> dict[str, Any]:
+    """The errors of all batches, and how many there are when some have been left out."""
+    errors = [(batch.id, error) for batch in batches for error in batch.errors]
+    if not errors:
+        return {}
+    told = [{"batch_id": id_, **_told(error, LONGEST_MESSAGE)} for id_, error in errors[:MOST_ERRORS]]
+    return {"errors": told, **({"error_count": len(errors)} if len(errors) > MOST_ERRORS else {})}
+
+
+def _told(error: BatchError, longest: int | None = None) -> dict[str, Any]:
+    message = error.message
+    if message is not None and longest is not None:
+        message = shortened(message, longest)
+    return {"code": error.code, "message": message, "line": error.line}
 
 
 def _judge_shard(shard: ShardPlan, *, partial_results: bool, now: float) -> Verdict:
@@ -102,9 +143,7 @@ def _result(shard: ShardPlan, file_id: str, most_errors: int) -> dict[str, Any]:
     if shard.refused or batch is None:
         error = {"code": "refused", "message": shard.refused, "line": None}
         return {"id": None, "input_file_id": file_id, "status": "failed", "errors": {"data": [error]}}
-    errors = [
-        {"code": error.code, "message": error.message, "line": error.line} for error in batch.errors[:most_errors]
-    ]
+    errors = [_told(error) for error in batch.errors[:most_errors]]
     return {
         "id": batch.id,
         **{name: getattr(batch, name) for name in _RESULT_FIELDS},
@@ -112,7 +151,8 @@ def _result(shard: ShardPlan, file_id: str, most_errors: int) -> dict[str, Any]:
         "errors": {"data": errors} if errors else None,
         "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
         "usage": dict(batch.usage) or None,
-        **batch.times,
+        # Whole seconds, as OpenAI itself writes them.
+        **{name: int(seconds) for name, seconds in batch.times.items()},
     }
 
 

@@ -129,7 +129,7 @@ class BatchSnapshot:
             **{name: getattr(self, name) for name in _FILE_IDS},
             "request_counts": {"total": self.total, "completed": self.completed, "failed": self.failed},
             "usage": dict(self.usage) or None,
-            **self.times,
+            **{name: int(seconds) for name, seconds in self.times.items()},
         }
         return {name: value for name, value in known.items() if value is not None}
 

@@ -1,5 +1,6 @@
 """What tests are made of: requests, batches, task templates, with defaults for whatever a test is not about."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -12,7 +13,7 @@ from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import Literal, LiteralMap, Primitive, Scalar
 from flytekit.tools.translator import get_serializable
 
-from flytekitplugins.openai import BatchEndpointTask, ChatGPTTask
+from flytekitplugins.openai import BatchEndpointTask, ChatGPTTask, _client
 from flytekitplugins.openai.batch.snapshot import BatchSnapshot
 
 ENDPOINT = "/v1/chat/completions"
@@ -121,6 +122,18 @@ def upload_with(client, requests, *, name="requests.jsonl"):
 
 def make_client(emulator, **arguments):
     return openai.OpenAI(**{"base_url": emulator.base_url, "api_key": "sk-test", "max_retries": 0, **arguments})
+
+
+def run(call):
+    """What a coroutine function returns that uses the connector's clients."""
+
+    async def closing():
+        try:
+            return await call()
+        finally:
+            await _client.close_clients()
+
+    return asyncio.run(closing())
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from flytekit import lazy_module, logger
 
-from flytekitplugins.openai._client import Account, explained
+from flytekitplugins.openai._client import Account
+from flytekitplugins.openai._errors import explained
 from flytekitplugins.openai.exceptions import IncompleteFileError, UnavailableError
 
 if TYPE_CHECKING:

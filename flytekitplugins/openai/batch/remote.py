@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 from flytekit import lazy_module
 
 from flytekitplugins.openai._arguments import call_arguments
-from flytekitplugins.openai._client import Account, async_client, explained
+from flytekitplugins.openai._client import Account, async_client
+from flytekitplugins.openai._errors import explained
 from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, UnavailableError
 
 from . import lifecycle

@@ -12,8 +12,9 @@ from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskTemplate
 
 from flytekitplugins.openai._arguments import call_arguments
-from flytekitplugins.openai._client import Account, async_client, call_timeout, explained
+from flytekitplugins.openai._client import Account, async_client, call_timeout
 from flytekitplugins.openai._credentials import find_api_key
+from flytekitplugins.openai._errors import explained
 from flytekitplugins.openai._flyte import said_plainly
 from flytekitplugins.openai.exceptions import InvalidInputError, RefusedError, UnavailableError
 

@@ -7,7 +7,14 @@ import socket
 from collections import OrderedDict
 
 import openai
-from flytekit import FlyteContextManager
+from flyteidl.admin.agent_pb2 import TaskExecutionMetadata
+from flyteidl.core.identifier_pb2 import (
+    Identifier,
+    NodeExecutionIdentifier,
+    TaskExecutionIdentifier,
+    WorkflowExecutionIdentifier,
+)
+from flytekit import FlyteContextManager, models
 from flytekit.configuration import Image, ImageConfig, SerializationSettings
 from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import Literal, LiteralMap, Primitive, Scalar
@@ -100,6 +107,27 @@ def make_text_inputs(**texts):
     """The inputs of a task that takes strings."""
     scalars = {name: Scalar(primitive=Primitive(string_value=text)) for name, text in texts.items()}
     return LiteralMap({name: Literal(scalar=scalar) for name, scalar in scalars.items()})
+
+
+def make_execution(attempt=0):
+    """Whose call it is. The same for every node, as it is for those of sub-workflows: it tells nobody apart."""
+    execution = WorkflowExecutionIdentifier(project="project", domain="development", name="f1")
+    return TaskExecutionMetadata(
+        task_execution_id=TaskExecutionIdentifier(
+            task_id=Identifier(project="project", domain="development", name="workflow.batch", version="1"),
+            node_execution_id=NodeExecutionIdentifier(node_id="n0", execution_id=execution),
+            retry_attempt=attempt,
+        ),
+        namespace="project-development",
+    )
+
+
+def make_flyte_call(node="n0", *, attempt=0):
+    """What Flyte says with a `create` beside the task and its inputs."""
+    return {
+        "output_prefix": f"s3://bucket/metadata/project-development-f1/{node}/data/{attempt}",
+        "task_execution_metadata": models.task.TaskExecutionMetadata.from_flyte_idl(make_execution(attempt)),
+    }
 
 
 def make_shard_inputs(file_ids, requests):

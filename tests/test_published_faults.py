@@ -29,6 +29,7 @@ from flytekitplugins.openai.emulator import BatchFault, CallFault, Emulator, Req
 from tests.builders import (
     make_chat_template,
     make_client,
+    make_flyte_call,
     make_inputs,
     make_jsonl,
     make_message,
@@ -82,7 +83,7 @@ async def test_task_is_submitted_once(connector, emulator):
     """Flyte creates the same again whenever it has lost what came of it. There, each time is another bill."""
     template, inputs = make_template(), make_inputs(upload(emulator, make_requests(3)))
     for attempt in (0, 0, 1):
-        await connector.create(template, inputs, output_prefix=f"s3://bucket/execution/n0/data/{attempt}")
+        await connector.create(template, inputs, **make_flyte_call(attempt=attempt))
     with make_client(emulator) as client:
         assert len(client.batches.list().data) == 1
 
@@ -91,7 +92,7 @@ async def test_full_queue_is_no_failure(connector, emulator):
     """There, it is, and the user starts it again by hand until it is not."""
     emulator.change(enqueued_tokens=0)
     template, inputs = make_template(), make_inputs(upload(emulator, make_requests(3)))
-    meta = await connector.create(template, inputs, output_prefix="s3://bucket/execution/n0/data/0")
+    meta = await connector.create(template, inputs, **make_flyte_call())
     assert (await connector.get(meta)).phase == TaskExecution.WAITING_FOR_RESOURCES
 
 

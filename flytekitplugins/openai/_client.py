@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,16 @@ else:
     # flytekit imports every plugin at its start, and the SDK would add half a second to each `pyflyte`.
     openai = lazy_module("openai")
 
-__all__ = ["Account", "async_client", "call_timeout", "close_clients", "platform_url", "shown_url", "sync_client"]
+__all__ = [
+    "Account",
+    "async_client",
+    "call_timeout",
+    "came_over_http",
+    "close_clients",
+    "platform_url",
+    "shown_url",
+    "sync_client",
+]
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 # Flyte polls each task every 30 s; the default keep-alive of 5 s would mean a new connection for each poll.
@@ -70,9 +79,16 @@ class Account:
 
 @dataclass
 class _LoopClients:
-    """The clients of one event loop: one connection pool under one client for each account."""
+    """The clients of one event loop: one connection pool under one client for each account.
+
+    Attributes:
+        http_client: The pool.
+        fresh_http_client: Another one, which keeps no connection; made when it is needed.
+        by_account: The clients.
+    """
 
     http_client: Any
+    fresh_http_client: Any = None
     by_account: OrderedDict[tuple[Account, str], openai.AsyncOpenAI] = field(default_factory=OrderedDict)
 
 
@@ -81,21 +97,20 @@ class _LoopClients:
 _clients: dict[asyncio.AbstractEventLoop, _LoopClients] = {}
 
 
-def async_client(account: Account) -> openai.AsyncOpenAI:
+def async_client(account: Account, *, fresh: bool = False) -> openai.AsyncOpenAI:
     """The client for `account` on the running event loop, made once and kept.
 
     Making one costs 17 ms for its TLS context, on the event loop; so all accounts of a loop share one.
+
+    Args:
+        account: Whose client.
+        fresh: Make a new connection for each call.
     """
     loop = asyncio.get_running_loop()
     if loop not in _clients:
         for closed in [known for known in _clients if known.is_closed()]:
             del _clients[closed]
-        limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_KEPT_CONNECTIONS,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-        )
-        _clients[loop] = _LoopClients(openai.DefaultAsyncHttpxClient(limits=limits))
+        _clients[loop] = _LoopClients(_http_client(kept_connections=MAX_KEPT_CONNECTIONS))
     kept = _clients[loop]
     key = (account, _base_url())
     client = kept.by_account.get(key)
@@ -112,7 +127,22 @@ def async_client(account: Account) -> openai.AsyncOpenAI:
         if len(kept.by_account) > MAX_CLIENTS:
             kept.by_account.popitem(last=False)
     kept.by_account.move_to_end(key)
+    if not fresh:
+        return client
+    if kept.fresh_http_client is None:
+        kept.fresh_http_client = _http_client(kept_connections=0)
+    client = client.with_options(http_client=kept.fresh_http_client)
+    _set_account(client, account)
     return client
+
+
+def _http_client(*, kept_connections: int) -> Any:
+    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
+        max_connections=MAX_CONNECTIONS,
+        max_keepalive_connections=kept_connections,
+        keepalive_expiry=KEEP_ALIVE_SECONDS,
+    )
+    return openai.DefaultAsyncHttpxClient(limits=limits)
 
 
 def call_timeout(seconds: float) -> openai.Timeout:
@@ -125,6 +155,8 @@ async def close_clients() -> None:
     kept = _clients.pop(asyncio.get_running_loop(), None)
     if kept is not None:
         await kept.http_client.aclose()
+        if kept.fresh_http_client is not None:
+            await kept.fresh_http_client.aclose()
 
 
 @contextmanager
@@ -138,6 +170,11 @@ def sync_client(account: Account) -> Iterator[openai.OpenAI]:
     ) as client:
         _set_account(client, account)
         yield client
+
+
+def came_over_http(response: object) -> bool:
+    """Whether a reply of the SDK's is a server's; people's tests mock the SDK, and there is no server behind a mock."""
+    return isinstance(getattr(response, "headers", None), Mapping)
 
 
 def platform_url(batch_id: str) -> str | None:

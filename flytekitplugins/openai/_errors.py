@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,20 +18,41 @@ if TYPE_CHECKING:
 else:
     openai = lazy_module("openai")
 
-__all__ = ["explained"]
+__all__ = ["explained", "is_broken", "raise_error_in"]
 
 # What httpx and httpx2 call a connection that was not made in time; the SDK says only that a time was up.
 CONNECT_TIMEOUT = "ConnectTimeout"
+# The errors of httpx and httpx2 before anything has been sent.
+NEVER_SENT = frozenset({CONNECT_TIMEOUT, "ConnectError", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
 LONGEST_CODE = 100
 # OpenAI's statuses for what may pass. https://platform.openai.com/docs/guides/error-codes
 PASSING_STATUSES = frozenset({408, 409, 429})
 # Azure refuses a batch with it at once, where OpenAI lets it fail in validation.
 # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch
 QUOTA_CODE = "token_limit_exceeded"
+ANY_ERROR = range(400, 600)
+FILES_AND_BATCHES = "Files and Batches"
+# The HTTP statuses of errors that come with a status of 200, by their code or type.
+# https://platform.openai.com/docs/guides/error-codes
+STATUSES = {
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found": 404,
+    "not_found_error": 404,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "insufficient_quota": 429,
+    "server_error": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "api_error": 500,
+    "service_unavailable": 503,
+}
 
 
 @contextmanager
-def explained(account: Account, doing: str, *, permission: str = "Files and Batches") -> Iterator[None]:
+def explained(account: Account, doing: str, *, permission: str = FILES_AND_BATCHES) -> Iterator[None]:
     """Turn what the SDK raises into one sentence of ours.
 
     Args:
@@ -57,6 +78,18 @@ def explained(account: Account, doing: str, *, permission: str = "Files and Batc
         ) from None
 
 
+def is_broken(error: openai.APIConnectionError) -> bool:
+    """Whether a connection broke that had been made: a server may have closed it while it was not used."""
+    return not isinstance(error, openai.APITimeoutError) and _was_sent(error)
+
+
+def _was_sent(error: openai.APIConnectionError) -> bool:
+    """Whether OpenAI may have got what was sent before the connection failed."""
+    cause = error.__cause__
+    # respx, and other mocks of a network, assert that a request is one they know.
+    return type(cause).__name__ not in NEVER_SENT and not isinstance(cause, AssertionError)
+
+
 def _explanation(error: openai.OpenAIError, account: Account, doing: str, permission: str) -> OpenAIPluginError:
     if isinstance(error, openai.APIStatusError):
         return _refusal(error, account, doing, permission)
@@ -65,26 +98,77 @@ def _explanation(error: openai.OpenAIError, account: Account, doing: str, permis
         return UnavailableError(f"Could not {doing}: OpenAI did not answer in time.", reason="timeout")
     if isinstance(error, openai.APIConnectionError):
         told = f" ({cause})" if cause else ""
-        return UnavailableError(f"Could not {doing}: no connection to {shown_url()}{told}.", reason="connection")
+        sentence = f"Could not {doing}: no connection to {shown_url()}{told}."
+        return UnavailableError(sentence, reason="connection", was_sent=_was_sent(error))
     return UnavailableError(
         f"Could not {doing}: the answer could not be read ({type(error).__name__}).", reason="unreadable"
     )
 
 
+def raise_error_in(answer: object, account: Account, doing: str, *, otherwise: int) -> None:
+    """Raise the error that an answer is in spite of its HTTP status of 200, if it is one.
+
+    OpenAI has answered so for batches that are gone. https://github.com/tensorzero/tensorzero/issues/1198
+
+    Args:
+        answer: What the SDK made of the answer, or its JSON.
+        account: Whose key was used.
+        doing: What was being done, as `explained` takes it.
+        otherwise: The HTTP status that an error stands for whose code and type are not known.
+
+    Raises:
+        UnavailableError: It may work the next time.
+        RefusedError: It will not.
+    """
+    error = answer.get("error") if isinstance(answer, Mapping) else getattr(answer, "error", None)
+    if isinstance(error, str) and error:
+        error = {"message": error}
+    if not isinstance(error, Mapping):
+        return
+    names = [error.get("code"), error.get("type")]
+    known = (STATUSES.get(str(name)) or (name if name in ANY_ERROR else None) for name in names)
+    status = next(filter(None, known), otherwise)
+    raise _refused(account, doing, status=status, code=names[0] or names[1], message=error.get("message"))
+
+
 def _refusal(error: openai.APIStatusError, account: Account, doing: str, permission: str) -> OpenAIPluginError:
-    code = _code(error, account)
-    answer, status = Answer(error.status_code, code, _retry_after(error)), f"{error.status_code} {code or ''}".rstrip()
-    if error.status_code in (401, 403):
+    message = error.body.get("message") if isinstance(error.body, dict) else None
+    return _refused(
+        account,
+        doing,
+        status=error.status_code,
+        code=error.code,
+        message=message,
+        retry_after=_retry_after(error),
+        permission=permission,
+    )
+
+
+def _refused(
+    account: Account,
+    doing: str,
+    *,
+    status: int,
+    code: object,
+    message: object,
+    retry_after: float | None = None,
+    permission: str = FILES_AND_BATCHES,
+) -> OpenAIPluginError:
+    # Not all servers have texts in their errors.
+    code = tidied(str(code), secret=account.api_key.value, longest=LONGEST_CODE) if code else None
+    answer, reason = Answer(status, code, retry_after), f"{status} {code or ''}".rstrip()
+    if status in (401, 403):
         # The server's own words are left out: they repeat part of the key.
         return RefusedError(
             f"Could not {doing}: OpenAI refused the key from {account.api_key.source}{_scope(account)} "
-            f"({status}); check that it is valid, and allowed for {permission}.",
+            f"({reason}); check that it is valid, and allowed for {permission}.",
             answer=answer,
         )
-    reason = f"{status}{_server_words(error, account)}"
+    if isinstance(message, str) and message:
+        reason += f": {tidied(message, secret=account.api_key.value)}"
     if code == QUOTA_CODE:
         return UnavailableError(f"Could not {doing}: there is no room for it now ({reason}).", answer=answer)
-    if error.status_code in PASSING_STATUSES or error.status_code >= 500:
+    if status in PASSING_STATUSES or status >= 500:
         return UnavailableError(f"Could not {doing}: OpenAI is not able to answer now ({reason}).", answer=answer)
     return RefusedError(f"Could not {doing}: OpenAI refused ({reason}).", answer=answer)
 
@@ -94,19 +178,6 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
         return float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return None
-
-
-def _code(error: openai.APIStatusError, account: Account) -> str | None:
-    """The error's code; not all servers have a text there."""
-    code: object = error.code
-    return tidied(str(code), secret=account.api_key.value, longest=LONGEST_CODE) if code else None
-
-
-def _server_words(error: openai.APIStatusError, account: Account) -> str:
-    message = error.body.get("message") if isinstance(error.body, dict) else None
-    if not isinstance(message, str) or not message:
-        return ""
-    return f": {tidied(message, secret=account.api_key.value)}"
 
 
 def _scope(account: Account) -> str:

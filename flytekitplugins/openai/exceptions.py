@@ -126,9 +126,19 @@ class PassingError(OpenAIPluginError, FlyteRecoverableException):
 
 
 class UnavailableError(PassingError):
-    """OpenAI was not reached, or could not answer."""
+    """OpenAI was not reached, or could not answer.
+
+    Attributes:
+        was_sent: Whether the request may have reached OpenAI, and been carried out.
+    """
 
     _ERROR_CODE = "OpenAI:Unavailable"
+
+    def __init__(
+        self, sentence: str, *, answer: Answer | None = None, reason: str = "other", was_sent: bool = True
+    ) -> None:
+        super().__init__(sentence, answer=answer, reason=reason)
+        self.was_sent = was_sent
 
 
 class IncompleteFileError(PassingError):

@@ -17,6 +17,7 @@ from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.exceptions import InvalidInputError, MissingAPIKeyError, RefusedError, UnavailableError
 from tests.builders import (
     make_client,
+    make_flyte_call,
     make_inputs,
     make_request,
     make_requests,
@@ -161,7 +162,7 @@ async def test_node_that_is_given_other_files_runs_those(connector, emulator, mo
     for replica in (connector, BatchEndpointConnector()):
         file_ids = [upload(emulator, make_requests(1)) for _ in range(2)]
         inputs = make_shard_inputs(file_ids, 2)
-        meta = await replica.create(template, inputs, output_prefix="s3://bucket/execution/n0/data/0")
+        meta = await replica.create(template, inputs, **make_flyte_call())
     resource = await connector.get(meta)
     assert resource.phase == TaskExecution.SUCCEEDED
     result = json.loads(literal_map_string_repr(resource.outputs)["result"])

@@ -392,7 +392,7 @@ def test_download_of_a_server_that_stays_away_may_be_tried_again(team):
     team.calls.clear()
     with pytest.raises(UnavailableError):
         download(batch)
-    assert len(team.calls) == 1 + files.ATTEMPTS
+    assert len(team.calls) == files.ATTEMPTS
 
 
 def test_download_of_a_file_that_is_gone_is_final(team):

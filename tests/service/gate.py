@@ -1,7 +1,8 @@
-"""A way to a server that can be closed: whoever comes then is refused, as if nothing listened."""
+"""A way to a server that can be closed, as if nothing listened, and that can forget the connections it has."""
 
 import contextlib
 import socket
+import struct
 import threading
 from urllib.parse import urlsplit
 
@@ -11,9 +12,16 @@ class Gate:
 
     Args:
         base_url: The server's.
+
+    Attributes:
+        forgetful: It resets a connection that has answered a request, when the next one comes on it. So does a load
+            balancer that forgets idle connections: the client learns of it only once it has sent something.
+        forgotten: How many requests it has hung up on.
     """
 
     def __init__(self, base_url):
+        self.forgetful = False
+        self.forgotten = 0
         target = urlsplit(base_url)
         self._target = (target.hostname, target.port)
         self._listener = None
@@ -47,13 +55,28 @@ class Gate:
                 near, _ = listener.accept()
                 far = socket.create_connection(self._target)
                 self._ends += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                answered = threading.Event()
+                for end in (near, far):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(target=self._pump, args=(near, far, answered), daemon=True).start()
+                threading.Thread(target=_pump_back, args=(far, near, answered), daemon=True).start()
+
+    def _pump(self, near, far, answered):
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                if answered.is_set() and self.forgetful:
+                    self.forgotten += 1
+                    # Without lingering the kernel sends a reset, and no orderly end.
+                    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    near.close()
+                    break
+                far.sendall(data)
+            far.shutdown(socket.SHUT_WR)
 
 
-def _pump(source, sink):
+def _pump_back(far, near, answered):
     with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
+        while data := far.recv(65536):
+            answered.set()
+            near.sendall(data)
+        near.shutdown(socket.SHUT_WR)

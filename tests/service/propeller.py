@@ -13,14 +13,9 @@ import enum
 from dataclasses import dataclass, field
 
 import grpc
-from flyteidl.admin.agent_pb2 import TaskExecutionMetadata
 from flyteidl.core.execution_pb2 import TaskExecution
-from flyteidl.core.identifier_pb2 import (
-    Identifier,
-    NodeExecutionIdentifier,
-    TaskExecutionIdentifier,
-    WorkflowExecutionIdentifier,
-)
+
+from tests.builders import make_execution
 
 # `plugins.connector-service.webApi.caching.maxSystemFailures`, by default.
 MAX_POLL_FAILURES = 5
@@ -145,7 +140,7 @@ class Propeller:
         prefix = f"{node.prefix}/{state.attempt}"
         try:
             resource_meta = self._replica().create(
-                node.template, node.inputs, output_prefix=prefix, execution=_execution(state.attempt)
+                node.template, node.inputs, output_prefix=prefix, execution=make_execution(state.attempt)
             )
         except grpc.RpcError as error:
             self._next_attempt(node, error.details())
@@ -195,16 +190,3 @@ class Propeller:
                 polled_well=state.polled_well,
                 message=message,
             )
-
-
-def _execution(attempt):
-    """Whose call it is. The same for every node here, as it is for those of sub-workflows: it tells nobody apart."""
-    execution = WorkflowExecutionIdentifier(project="project", domain="development", name="f1")
-    return TaskExecutionMetadata(
-        task_execution_id=TaskExecutionIdentifier(
-            task_id=Identifier(project="project", domain="development", name="workflow.batch", version="1"),
-            node_execution_id=NodeExecutionIdentifier(node_id="n0", execution_id=execution),
-            retry_attempt=attempt,
-        ),
-        namespace="project-development",
-    )

@@ -53,7 +53,8 @@ def test_outage_does_not_change_what_the_console_shows(world, node):
 def test_outage_is_counted_by_its_reason(world, node):
     """An operator is to know before the users do."""
     name = "flyte_connector_openai_poll_failures_total"
-    reasons = {"429": {"status": 429}, "connection": {"drop": True}, "unreadable": {"body": "<html>"}}
+    # A look-up whose connection breaks is sent twice.
+    reasons = {"429": {"status": 429}, "connection": {"drop": True, "times": 2}, "unreadable": {"body": "<html>"}}
     before = {reason: world.metric(name, reason=reason) for reason in reasons}
     for fault in reasons.values():
         world.emulator.order(CallFault(**POLL, **fault))

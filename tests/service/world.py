@@ -68,6 +68,7 @@ class World:
         self.come_to_rest()
         if self.gate:
             self.gate.open()
+            self.gate.forgetful = False
         self.kills = 0
         self.emulator.reset()
         self._answered.clear()

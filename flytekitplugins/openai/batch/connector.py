@@ -82,6 +82,7 @@ class BatchEndpointMetadata(ResourceMeta):
         requests: How many requests there are in all files.
         max_concurrent_batches: How many batches may be under way at once.
         tolerant: Whether the task has succeeded even if nothing came of it.
+        local: Whether the task runs in this process alone, in a local run or in somebody's test, and not in Flyte.
     """
 
     openai_org: str | None
@@ -94,13 +95,20 @@ class BatchEndpointMetadata(ResourceMeta):
     requests: int | None = field(default=None, compare=False)
     max_concurrent_batches: int | None = field(default=None, compare=False)
     tolerant: bool = field(default=False, compare=False)
+    local: bool = field(default=False, compare=False)
 
     @property
     def order(self) -> Order:
         """What the task asked for."""
         shards = tuple(self.shards) if self.shards is not None else None
         return Order(
-            self.batch_id, self.request, shards, self.requests, self.max_concurrent_batches, tolerant=self.tolerant
+            self.batch_id,
+            self.request,
+            shards,
+            self.requests,
+            self.max_concurrent_batches,
+            tolerant=self.tolerant,
+            local=self.local,
         )
 
     def encode(self) -> bytes:
@@ -184,6 +192,8 @@ class BatchEndpointConnector(AsyncConnectorBase):
             requests=requests,
             max_concurrent_batches=_whole(custom.get("max_concurrent_batches")),
             tolerant=bool(custom.get("tolerant")),
+            # Flyte always says whose call it is.
+            local=task_execution_metadata is None,
         )
         remote = RemoteBatches(_account(metadata))
         if metadata.order.key is None:
@@ -199,6 +209,9 @@ class BatchEndpointConnector(AsyncConnectorBase):
                 f"The config of the batch task{' and its file ids are' if shards else ' is'} larger than "
                 f"{MAX_BYTES - ROOM_FOR_AN_ID:,} bytes."
             )
+        if metadata.local:
+            # Nobody asks twice for the same: another task may have had this prefix, as in tests.
+            self._memory.forget(metadata.order.name)
         task = self._memory.of(metadata.order.name)
         try:
             controller = Controller(remote, metadata.order, task, now=time.time())
@@ -230,7 +243,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         try:
             resource = await _within_budget(self._poll(resource_meta, order, task, now), doing)
         except Exception as error:  # noqa: BLE001 (see above)
-            verdict = endure(error, task, name=order.label, submitted=bool(ids), now=now)
+            verdict = endure(error, task, name=order.label, submitted=bool(ids), local=order.local, now=now)
             resource = Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         else:
             recover(task, name=order.label, now=now)

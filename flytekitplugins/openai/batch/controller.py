@@ -49,7 +49,8 @@ class Controller:
         if self._order.key is None:
             return TaskPlan(tuple(ShardPlan(batch) for batch in known.values()))
         batches = list(known.values())
-        due = any(is_due_for_a_look(batch, looked_at=self._task.looked_at, now=self._now) for batch in batches)
+        young = any(is_due_for_a_look(batch, looked_at=self._task.looked_at, now=self._now) for batch in batches)
+        due = young and not self._is_alone
         if due or len(known) < len(self._order.files):
             return await self.settle(known)
         if all(map(lifecycle.stands, batches)):
@@ -98,7 +99,7 @@ class Controller:
         files = self._order.files
         known = {file_id: self._task.batches[file_id] for file_id in files if file_id in self._task.batches}
         first = files[0] if files else ""
-        ids = {file_id: batch.id for file_id, batch in known.items() if not lifecycle.is_over(batch, now=self._now)}
+        ids = {file_id: batch.id for file_id, batch in known.items() if batch.id not in self._task.over}
         if self._order.batch_id and first not in known:
             ids[first] = self._order.batch_id
         asked = sorted(ids, key=lambda file_id: self._task.asked_at.get(ids[file_id], 0.0))[:MOST_ASKED]
@@ -115,9 +116,9 @@ class Controller:
             if isinstance(answer, BaseException):
                 report("poll", _ours(answer), name=self._order.label, first=False)
                 continue
-            # Some servers tell less of a batch than they were told.
-            key, file = answer.key or self._order.key, file_id or answer.input_file_id
-            known[file_id] = replace(answer, key=key, input_file_id=file)
+            known[file_id] = self._own(answer, file_id)
+            if answer.id in self._task.over:
+                self._task.over[answer.id] = self._own(self._task.over[answer.id], file_id)
         return known
 
     async def _look(self, known: Mapping[str, BatchSnapshot]) -> TaskPlan:
@@ -125,8 +126,12 @@ class Controller:
         if key is None:
             raise ValueError("a task without a key has no batches to find")
         ids = {batch.id for batch in known.values()}
-        listed = [batch for batch in await self._remote.of_node(key.node) if batch.id not in ids]
-        batches = [*known.values(), *await asyncio.gather(*map(self._renewed, listed))]
+        if self._is_alone:
+            others = [batch for batch in self._task.over.values() if batch.id not in ids]
+        else:
+            listed = [batch for batch in await self._remote.of_node(key.node) if batch.id not in ids]
+            others = await asyncio.gather(*map(self._renewed, listed))
+        batches = [*known.values(), *others]
         # Asked only when it matters: the files of batches that failed because they were not found.
         doubted = {
             batch.input_file_id
@@ -164,7 +169,7 @@ class Controller:
                 # It has a batch by now.
                 continue
             try:
-                batch = await self._remote.create(self._order.creation(number))
+                batch = await self._create(number)
             except RefusedBatchError as refusal:
                 return self._refused(plan, refusal)
             except UnavailableError as error:
@@ -176,9 +181,24 @@ class Controller:
                 plan = found
                 continue
             self._task.go_on_submitting()
+            batch = self._own(batch, self._order.files[number])
             self._task.batches[self._order.files[number]] = batch
             plan = _with(plan, number, ShardPlan(batch, waiting=plan.shards[number].waiting))
         return plan
+
+    async def _create(self, number: int) -> BatchSnapshot:
+        """Create the batch of a file; while there is no reply, a batch may have been made all the same."""
+        was_in_doubt, self._task.is_in_doubt = self._task.is_in_doubt, True
+        try:
+            batch = await self._remote.create(self._order.creation(number))
+        except RefusedBatchError:
+            self._task.is_in_doubt = was_in_doubt
+            raise
+        except UnavailableError as error:
+            self._task.is_in_doubt = was_in_doubt or error.was_sent
+            raise
+        self._task.is_in_doubt = was_in_doubt
+        return batch
 
     def _put_off(self, plan: TaskPlan, error: OpenAIPluginError) -> TaskPlan:
         """Go on with the batches there are; without any, there is nothing to tell but the error."""
@@ -202,6 +222,15 @@ class Controller:
             for shard in plan.shards
         )
         return replace(plan, shards=tuple(shards))
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether this process knows all batches of the task, so that OpenAI need not be asked for its list."""
+        return self._order.local and not self._task.is_in_doubt
+
+    def _own(self, batch: BatchSnapshot, file_id: str) -> BatchSnapshot:
+        """A batch of the task's, with what some servers leave out: they tell less of a batch than they were told."""
+        return replace(batch, key=batch.key or self._order.key, input_file_id=file_id or batch.input_file_id)
 
     async def _retrieve(self, batch_id: str) -> BatchSnapshot:
         """A batch as it is now; what is over is kept at once, even if this call does not come to its end."""

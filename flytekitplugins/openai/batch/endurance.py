@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai._metrics import count_failure
-from flytekitplugins.openai.exceptions import Answer, OpenAIPluginError, RefusedBatchError
+from flytekitplugins.openai.exceptions import Answer, OpenAIPluginError, RefusedBatchError, UnavailableError
 
 from . import patience
 from .lifecycle import Outcome, Verdict
@@ -21,7 +21,9 @@ __all__ = ["endure", "log_errors", "recover", "report"]
 logger = logging.getLogger("flytekitplugins.openai")
 
 
-def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, now: float) -> Verdict:
+def endure(
+    error: Exception, task: TaskMemory, *, name: str, submitted: bool, local: bool = False, now: float
+) -> Verdict:
     """What to tell Flyte when a task could not be looked after; an exception would count against the task for ever.
 
     Args:
@@ -29,6 +31,7 @@ def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, no
         task: What is remembered of it; the trouble is added.
         name: The task's name for the log.
         submitted: Whether it has a batch.
+        local: Whether it runs in this process alone.
         now: Unix seconds.
     """
     sentence, answer, _ = _explained(error)
@@ -36,12 +39,14 @@ def endure(error: Exception, task: TaskMemory, *, name: str, submitted: bool, no
         return Verdict(Outcome.FAILED, sentence)
     before = task.trouble
     unknown = answer is not None and answer.status == 404
+    unreached = local and not submitted and not task.is_in_doubt and _is_unreached(error)
     task.trouble = Trouble(
         sentence,
         since=before.since if before else now,
         unknown_since=((before and before.unknown_since) or now) if unknown else None,
         ends_at=task.ends_at,
         submitted=submitted,
+        unreached_since=((before and before.unreached_since) or now) if unreached else None,
     )
     is_waiting = not submitted or (task.verdict is not None and task.verdict.outcome is Outcome.WAITING)
     if is_waiting and answer is not None and patience.is_asked_to_wait(answer.status, answer.code):
@@ -85,6 +90,11 @@ def log_errors(batches: Iterable[BatchSnapshot], *, name: str) -> None:
     for batch in batches:
         for error in batch.errors:
             logger.warning("%s: batch %r: %s", name, batch.id, error)
+
+
+def _is_unreached(error: Exception) -> bool:
+    """Whether OpenAI cannot have learnt of what was asked of it."""
+    return isinstance(error, UnavailableError) and not error.was_sent
 
 
 def _explained(error: Exception) -> tuple[str, Answer | None, str]:

@@ -29,6 +29,7 @@ class TaskMemory:
         not_before: When a submission that was put off is due.
         put_off: How often in a row it was.
         trouble: Why OpenAI cannot be asked, while that lasts.
+        is_in_doubt: Whether there may be a batch that this process made and does not know: the reply was lost.
     """
 
     batches: dict[str, BatchSnapshot] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class TaskMemory:
     not_before: float = 0.0
     put_off: int = 0
     trouble: Trouble | None = None
+    is_in_doubt: bool = False
 
     @property
     def batch_ids(self) -> list[str]:

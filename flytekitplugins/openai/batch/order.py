@@ -31,6 +31,7 @@ class Order:
         requests: How many there are in all of them together.
         most: How many batches may be under way at once.
         tolerant: Whether the task has succeeded even if nothing came of it.
+        local: Whether it runs in this process alone, and not in Flyte.
     """
 
     batch_id: str
@@ -39,6 +40,7 @@ class Order:
     requests: int | None = None
     most: int | None = None
     tolerant: bool = False
+    local: bool = False
 
     @cached_property
     def files(self) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ GRACE_SECONDS = 2 * 3600.0
 LOST_BATCH_SECONDS = 2 * 3600.0
 # How long a new file may be unknown.
 LOST_FILE_SECONDS = 600.0
+# How long a local run waits that has submitted nothing and does not reach OpenAI: a person watches it.
+UNREACHED_SECONDS = 60.0
 # Creations are counted by the hour.
 LONGEST_PUT_OFF_SECONDS = 3600.0
 # Keys are rotated, and a new file may not be visible yet.
@@ -31,6 +33,7 @@ class Trouble:
         unknown_since: Since when OpenAI has answered nothing but that it knows no such batch or file.
         ends_at: When the window of the task's batch closes, as far as that is known.
         submitted: Whether the task has a batch at all.
+        unreached_since: Since when a local run that has submitted nothing has not reached OpenAI.
     """
 
     sentence: str
@@ -38,6 +41,7 @@ class Trouble:
     unknown_since: float | None = None
     ends_at: float | None = None
     submitted: bool = True
+    unreached_since: float | None = None
 
 
 def is_final_refusal(status: int | None) -> bool:
@@ -67,6 +71,9 @@ def endure(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
     unknown_for = now - trouble.unknown_since if trouble.unknown_since is not None else 0.0
     if unknown_for >= (LOST_BATCH_SECONDS if trouble.submitted else LOST_FILE_SECONDS):
         return Verdict(Outcome.FAILED, f"Gave up after {_hours(unknown_for)}. {trouble.sentence}")
+    unreached_for = now - trouble.unreached_since if trouble.unreached_since is not None else 0.0
+    if unreached_for >= UNREACHED_SECONDS:
+        return Verdict(Outcome.FAILED, f"Gave up after {_hours(unreached_for)}. {trouble.sentence}")
     # Who has never seen the batch takes it for as young as it can be.
     ends_at = trouble.ends_at if trouble.ends_at is not None else trouble.since + WINDOW_SECONDS
     if now >= ends_at + GRACE_SECONDS:
@@ -80,4 +87,6 @@ def endure(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
 
 
 def _hours(seconds: float) -> str:
+    if seconds < 90:
+        return "a minute"
     return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} hours"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from flytekit import lazy_module
 
 from flytekitplugins.openai._arguments import call_arguments
-from flytekitplugins.openai._client import Account, async_client
-from flytekitplugins.openai._errors import explained
+from flytekitplugins.openai._client import Account, async_client, came_over_http
+from flytekitplugins.openai._errors import explained, is_broken, raise_error_in
 from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, UnavailableError
 
 from . import lifecycle
@@ -21,10 +22,13 @@ from .snapshot import BatchSnapshot
 
 if TYPE_CHECKING:
     import openai
+    from openai.resources.batches import AsyncBatches
 else:
     openai = lazy_module("openai")
 
 __all__ = ["RemoteBatches"]
+
+T = TypeVar("T")
 
 _ledgers: WeakKeyDictionary[openai.AsyncOpenAI, Ledger] = WeakKeyDictionary()
 
@@ -44,9 +48,9 @@ class RemoteBatches:
             UnavailableError: OpenAI did not answer, or not with a batch.
         """
         doing = f"look up batch {batch_id!r}"
-        with explained(self._account, doing):
-            # It goes by the id it was asked for, whatever the answer says.
-            return replace(_snapshot(await self._client.batches.retrieve(batch_id), doing), id=batch_id)
+        answer = await self._read(doing, lambda client: client.batches.retrieve(batch_id))
+        # It goes by the id it was asked for, whatever the answer says.
+        return replace(self._snapshot(answer, doing, otherwise=404), id=batch_id)
 
     async def of_node(self, node: str) -> list[BatchSnapshot]:
         """All batches that were made for a node of Flyte's, as they were when they were listed first.
@@ -83,7 +87,10 @@ class RemoteBatches:
         if batch_id and not is_batch_id(batch_id):
             # It could not be read again from the metadata; and without it, each poll would make another batch.
             raise RefusedBatchError(f"Could not {doing}: {batch_id!r} cannot be the id of a batch.")
-        return _snapshot(answer, doing)
+        try:
+            return self._snapshot(answer, doing, otherwise=400)
+        except RefusedError as refusal:
+            raise RefusedBatchError(str(refusal), answer=refusal.answer) from None
 
     async def cancel(self, batch_id: str, *, listed: bool = False) -> bool:
         """Ask for a batch to stop; `False` when it is over already, or gone.
@@ -108,7 +115,7 @@ class RemoteBatches:
                 return False
             except openai.BadRequestError:
                 # Some compatible servers say 400 where OpenAI says 409.
-                if lifecycle.is_live(_snapshot(await batches.retrieve(batch_id), "look it up")):
+                if lifecycle.is_live(await self.retrieve(batch_id)):
                     raise
                 return False
             return True
@@ -120,9 +127,10 @@ class RemoteBatches:
             RefusedError: OpenAI refuses the key.
             UnavailableError: OpenAI did not answer.
         """
+        doing = f"look up file {file_id!r}"
         try:
-            with explained(self._account, f"look up file {file_id!r}"):
-                await self._client.files.retrieve(file_id)
+            answer = await self._read(doing, lambda client: client.files.retrieve(file_id))
+            raise_error_in(answer, self._account, doing, otherwise=404)
         except RefusedError as refusal:
             if refusal.answer is not None and refusal.answer.status == 404:
                 return False
@@ -131,11 +139,9 @@ class RemoteBatches:
 
     async def _page(self, limit: int, after: str | None) -> Page:
         doing = "read the list of batches"
-        with explained(self._account, doing):
-            # The raw answer, because making the SDK's objects of a hundred batches takes longer than all the rest.
-            batches = self._client.batches.with_raw_response
-            listing = await (batches.list(limit=limit, after=after) if after else batches.list(limit=limit))
-            answer = listing.http_response.json()
+        where = {"limit": limit, **({"after": after} if after else {})}
+        answer = await self._read(doing, lambda client: _listing(client.batches, where))
+        raise_error_in(answer, self._account, doing, otherwise=400)
         listed = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(listed, list):
             raise UnavailableError(f"Could not {doing}: the answer was not a list.", reason="unreadable")
@@ -146,10 +152,39 @@ class RemoteBatches:
             has_more if isinstance(has_more, bool) else len(listed) >= limit,
         )
 
+    async def _read(self, doing: str, call: Callable[[openai.AsyncOpenAI], Awaitable[T]]) -> T:
+        """What a GET answers; it is sent again at once, on a new connection, if the one that was kept had died."""
+        with explained(self._account, doing):
+            try:
+                return await call(self._client)
+            except openai.APIConnectionError as error:
+                if not is_broken(error):
+                    raise
+            return await call(async_client(self._account, fresh=True))
 
-def _snapshot(answer: Any, doing: str) -> BatchSnapshot:
-    # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not OpenAI's.
-    batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
-    if not is_batch_id(batch.id):
+    def _snapshot(self, answer: Any, doing: str, *, otherwise: int) -> BatchSnapshot:
+        # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not
+        # OpenAI's.
+        batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
+        if is_batch_id(batch.id):
+            return batch
+        raise_error_in(answer, self._account, doing, otherwise=otherwise)
         raise UnavailableError(f"Could not {doing}: the answer was not a batch.", reason="unreadable")
-    return batch
+
+
+async def _listing(batches: AsyncBatches, where: Mapping[str, Any]) -> Any:
+    """The JSON of a page of batches."""
+    try:
+        # The raw answer, because making the SDK's objects of a hundred batches takes longer than all the rest.
+        listing = await batches.with_raw_response.list(**where)
+        if came_over_http(listing):
+            return listing.http_response.json()
+    except TypeError:
+        # A mock of `AsyncBatches.list` that cannot be awaited, as the SDK's own need not be.
+        pass
+    page: Any = batches.list(**where)
+    if inspect.isawaitable(page):
+        page = await page
+    data = getattr(page, "data", None)
+    listed = data if isinstance(data, list) else [batch async for batch in page]
+    return {"data": [batch.to_dict() for batch in listed], "has_more": False}

@@ -22,7 +22,7 @@ from flytekitplugins.openai._client import sync_client
 from flytekitplugins.openai._flyte import said_plainly
 
 from .connector import BatchEndpointConnector
-from .container import FileTask, account_of, chunks_of, name_of, secret_argument
+from .container import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
 from .deck import publish_report
 from .files import download_file
 from .local import cancel, watch
@@ -211,7 +211,7 @@ class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
         # In these words, because the published package's tests put a Path of theirs into this module.
         directory = Path(flytekit.current_context().working_directory)
         output, errors = (Path(directory, name).with_suffix(".jsonl") for name in ("output_file", "error_file"))
-        report = Path(directory, "report").with_suffix(".html")
+        report = working_directory() / "report.html"
         with sync_client(account) as client:
             for name, path in (("output_file_id", output), ("error_file_id", errors)):
                 if batch.get(name):

@@ -53,8 +53,12 @@ class Uploads:
 
     @classmethod
     def of(cls, name: str, output_prefix: str | None) -> Uploads:
-        """Those of a step that Flyte gave this output prefix; in a local run there is none."""
-        if not output_prefix:
+        """Those of a step that Flyte gave this output prefix.
+
+        In a local run there is none, and in somebody's test the whole context may be a mock: there are no other
+        attempts then.
+        """
+        if not isinstance(output_prefix, str) or not output_prefix:
             return cls(name)
         key = TaskKey.of(output_prefix)
         return cls(name, key.node, key.attempt)

@@ -1,7 +1,9 @@
 import os
 
+import openai
 import pytest
 import pytest_asyncio
+import respx
 from hypothesis import HealthCheck, settings
 
 from flytekitplugins.openai import BatchEndpointConnector, _client
@@ -38,7 +40,23 @@ def emulator(openai_emulator, monkeypatch):
     return openai_emulator
 
 
+@pytest.fixture
+def openai_api(monkeypatch):
+    """OpenAI's API as `respx` mocks it, for tests of a single odd reply, and a connector's environment."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-operator")
+    # What the SDK sends its requests with, from its release 3 on and before.
+    transport = "httpcore2" if int(openai.__version__.split(".")[0]) >= 3 else "httpcore"
+    with respx.mock(base_url="https://api.openai.com/v1", using=transport) as router:
+        yield router
+
+
 @pytest_asyncio.fixture
-async def connector(emulator):
-    yield BatchEndpointConnector()
+async def closing_clients():
+    """The connections of the test's event loop are closed at its end."""
+    yield
     await _client.close_clients()
+
+
+@pytest.fixture
+def connector(emulator, closing_clients):
+    return BatchEndpointConnector()

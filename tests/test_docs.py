@@ -71,7 +71,7 @@ def test_test_of_a_page_passes(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=prepend"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout
-    assert "3 passed" in run.stdout
+    assert "4 passed" in run.stdout
 
 
 @pytest.mark.parametrize(("page", "file", "block"), blocks("yaml"))
@@ -224,4 +224,4 @@ def test_key_of_the_values_is_the_one_the_connector_reads(monkeypatch):
 def test_counters_are_told():
     """An operator alerts on them."""
     told = {row[0].strip("`") for row in table(OPERATING, "counter | counts | alert when")}
-    assert told == {f"flyte_connector_openai_{what}_failures_total" for what in _metrics._HELP}  # noqa: SLF001
+    assert told == {f"flyte_connector_openai_{what}_total" for what in _metrics._HELP}  # noqa: SLF001

@@ -11,14 +11,16 @@ __all__ = ["REASONS", "count_failure", "count_from_zero"]
 
 _counters: dict[str, Counter] = {}
 _HELP = {
-    "poll": "Polls of a batch that failed, while its task went on.",
-    "submission": "Submissions of a batch that failed, and are tried again.",
-    "cancel": "Cancellations of batches that failed, and are tried again.",
+    "poll_failures": "Polls of a batch that failed, while its task went on.",
+    "submission_failures": "Submissions of a batch that failed, and are tried again.",
+    "cancel_failures": "Cancellations of batches that failed, and are tried again.",
+    "refused_tasks": "Batch tasks that were refused for good when Flyte created them.",
+    "failed_questions": "ChatGPT tasks that were not answered.",
 }
 # The values of the label that are there from the start; any other HTTP status comes with the first failure that has it.
 REASONS = (
     *("400", "401", "403", "404", "408", "409", "429", "500", "502", "503", "504"),
-    *("timeout", "connection", "unreadable", "stale", "other", "unexpected"),
+    *("timeout", "connection", "unreadable", "stale", "no_text", "other", "unexpected"),
 )
 
 
@@ -34,7 +36,7 @@ def count_from_zero() -> None:
         except ImportError:
             return
         made = {
-            what: Counter(f"flyte_connector_openai_{what}_failures_total", help_text, ["reason"])
+            what: Counter(f"flyte_connector_openai_{what}_total", help_text, ["reason"])
             for what, help_text in _HELP.items()
         }
         for counter in made.values():
@@ -44,12 +46,12 @@ def count_from_zero() -> None:
 
 
 def count_failure(what: str, *, reason: str) -> None:
-    """Count one in `flyte_connector_openai_<what>_failures_total`.
+    """Count one in `flyte_connector_openai_<what>_total`.
 
     Args:
-        what: `poll`, `submission` or `cancel`.
+        what: `poll_failures`, `submission_failures`, `cancel_failures`, `refused_tasks` or `failed_questions`.
         reason: The value of the label `reason`: an HTTP status, or a word.
     """
     count_from_zero()
-    if what in _counters:
+    if _counters:
         _counters[what].labels(reason=reason).inc()

@@ -56,6 +56,12 @@ def test_request_survives_a_round_trip(batch_id):
     assert vars(BatchEndpointMetadata.decode(metadata.encode())) == vars(metadata)
 
 
+def test_refusal_survives_a_round_trip():
+    """It has neither a batch nor what would make one."""
+    metadata = BatchEndpointMetadata("org-1", "", refused="Could not create a batch: no.", local=True)
+    assert vars(BatchEndpointMetadata.decode(metadata.encode())) == vars(metadata)
+
+
 def test_metadata_of_a_newer_release_is_read():
     """During an upgrade, replicas of both releases answer for the same task."""
     newer = json.dumps({"openai_org": None, "batch_id": "batch_1", "from_the_future": 1}).encode()

@@ -1,15 +1,13 @@
 import openai.resources.chat  # noqa: F401 (imported at the first call, it would take from that call's time)
 import pytest
-import pytest_asyncio
 
-from flytekitplugins.openai import ChatGPTConnector, _client
+from flytekitplugins.openai import ChatGPTConnector
 from flytekitplugins.openai.emulator import Emulator
 
 
-@pytest_asyncio.fixture
-async def connector(emulator):
-    yield ChatGPTConnector()
-    await _client.close_clients()
+@pytest.fixture
+def connector(emulator, closing_clients):
+    return ChatGPTConnector()
 
 
 @pytest.fixture

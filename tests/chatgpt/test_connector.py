@@ -1,7 +1,6 @@
 import asyncio
 import contextlib
 import copy
-import json
 import time
 
 import pytest
@@ -13,10 +12,10 @@ from flytekitplugins.openai import ChatGPTConnector, _client
 from flytekitplugins.openai.chatgpt import connector as module
 from flytekitplugins.openai.chatgpt import conversation
 from flytekitplugins.openai.emulator import CallFault
-from flytekitplugins.openai.exceptions import InvalidInputError, MissingAPIKeyError, RefusedError, UnavailableError
 from tests.builders import make_chat_template, make_message, start_deaf_listener
 
 CHAT = "/v1/chat/completions"
+RETRYABLE = TaskExecution.RETRYABLE_FAILED
 
 
 async def ask(connector, message="What is it?", **arguments):
@@ -26,19 +25,26 @@ async def ask(connector, message="What is it?", **arguments):
     return resource.outputs["o0"]
 
 
-async def refusal_of(connector, kind=RefusedError, **arguments):
-    """The sentence that the task fails with."""
-    with pytest.raises(kind) as raised:
-        await ask(connector, **arguments)
-    return str(raised.value)
+async def refusal_of(connector, phase=TaskExecution.FAILED, **arguments):
+    """The sentence that the task fails with, for good or for now."""
+    resource = await connector.do(make_chat_template(**arguments), make_message())
+    assert (resource.phase, resource.outputs) == (phase, None)
+    return resource.message
 
 
-def answer_with(emulator, content=None, *, finish_reason="stop", refusal=None):
-    """Let the next call be answered by this."""
+@pytest.fixture
+def odd(openai_api, closing_clients):
+    """A connector that gets the replies that `answer_with` or the test gives to `odd.route`."""
+    connector = ChatGPTConnector()
+    connector.route = openai_api.post("/chat/completions")
+    return connector
+
+
+def answer_with(odd, content=None, *, finish_reason="stop", refusal=None):
+    """Let the calls be answered by this."""
     message = {"role": "assistant", "content": content, "refusal": refusal}
     choices = [{"index": 0, "message": message, "finish_reason": finish_reason}]
-    completion = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices}
-    emulator.order(CallFault(path=CHAT, body=json.dumps(completion)))
+    odd.route.respond(json={"id": "chatcmpl-1", "object": "chat.completion", "model": "m", "choices": choices})
 
 
 def test_connector_is_registered_for_its_task_type():
@@ -124,7 +130,7 @@ async def test_pause_is_as_long_as_openai_asks_for(connector, emulator, monkeypa
 async def test_pause_that_does_not_fit_is_not_made(connector, emulator):
     """The reason is told at once, and not hidden behind a timeout."""
     emulator.order(CallFault(path=CHAT, status=429, code="rate_limit_exceeded", headers={"Retry-After": "60"}))
-    assert await refusal_of(connector, UnavailableError) == (
+    assert await refusal_of(connector, RETRYABLE) == (
         "Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now "
         "(429 rate_limit_exceeded: ordered by the test)."
     )
@@ -135,7 +141,7 @@ async def test_pause_that_does_not_fit_is_not_made(connector, emulator):
 async def test_account_without_money_is_told_at_once(connector, emulator, code):
     """It does not pass within seconds."""
     emulator.order(CallFault(path=CHAT, status=429, code=code, message="Check your plan.", times=None))
-    assert await refusal_of(connector, UnavailableError) == (
+    assert await refusal_of(connector) == (
         f"Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now (429 {code}: Check your plan)."
     )
     assert len(emulator.calls) == 1
@@ -144,7 +150,7 @@ async def test_account_without_money_is_told_at_once(connector, emulator, code):
 async def test_trouble_that_does_not_pass_is_told(connector, emulator):
     """Within the time of the task, which is over soon here."""
     emulator.order(CallFault(path=CHAT, status=503, times=None))
-    assert await refusal_of(connector, UnavailableError, timeout_seconds=1.4) == (
+    assert await refusal_of(connector, RETRYABLE, timeout_seconds=1.4) == (
         "Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now (503: ordered by the test)."
     )
     assert len(emulator.calls) == 2
@@ -161,7 +167,7 @@ async def test_call_that_takes_too_long_is_given_up(connector, emulator):
     """In time to say so; it is not made again, because it has perhaps been paid for."""
     emulator.order(CallFault(path=CHAT, delay=5))
     started_at = time.monotonic()
-    assert await refusal_of(connector, UnavailableError, timeout_seconds=0.3) == LATE.format(0.3)
+    assert await refusal_of(connector, RETRYABLE, timeout_seconds=0.3) == LATE.format(0.3)
     assert time.monotonic() - started_at < 5
     assert len(emulator.calls) == 1
 
@@ -169,7 +175,7 @@ async def test_call_that_takes_too_long_is_given_up(connector, emulator):
 async def test_late_call_does_not_hide_what_was_before_it(connector, emulator):
     """A rate limit and a slow model are two things to be done something about."""
     emulator.order(CallFault(path=CHAT, status=429, headers={"Retry-After": "0.01"}), CallFault(path=CHAT, delay=5))
-    assert await refusal_of(connector, UnavailableError, timeout_seconds=0.6) == (
+    assert await refusal_of(connector, RETRYABLE, timeout_seconds=0.6) == (
         f"{LATE.format(0.6)} The call before it had failed: Could not ask model 'gpt-4o-mini': "
         "OpenAI is not able to answer now (429: ordered by the test)."
     )
@@ -182,7 +188,7 @@ async def test_late_call_tells_the_last_failure_before_it(connector, emulator):
         CallFault(path=CHAT, status=429, headers={"Retry-After": "0.01"}),
         CallFault(path=CHAT, delay=5),
     )
-    said = await refusal_of(connector, UnavailableError, timeout_seconds=1)
+    said = await refusal_of(connector, RETRYABLE, timeout_seconds=1)
     assert said.endswith("(429: ordered by the test).")
 
 
@@ -191,7 +197,7 @@ async def test_timeout_of_the_config_is_for_each_call(connector, emulator, secon
     """It is an argument of the SDK's, to which the published package hands it."""
     emulator.order(CallFault(path=CHAT, delay=5))
     started_at = time.monotonic()
-    assert await refusal_of(connector, UnavailableError, config={"timeout": 0.2}, timeout_seconds=seconds) == (
+    assert await refusal_of(connector, RETRYABLE, config={"timeout": 0.2}, timeout_seconds=seconds) == (
         "Could not ask model 'gpt-4o-mini': OpenAI did not answer within 0.2 seconds; if it needs longer, "
         "raise the timeout of the chatgpt_config."
     )
@@ -202,7 +208,7 @@ async def test_timeout_of_the_config_is_for_each_call(connector, emulator, secon
 async def test_timeout_of_the_config_gives_no_more_time(connector, emulator, own):
     """Flyte would cancel the call."""
     emulator.order(CallFault(path=CHAT, delay=5))
-    said = await refusal_of(connector, UnavailableError, config={"timeout": own}, timeout_seconds=0.3)
+    said = await refusal_of(connector, RETRYABLE, config={"timeout": own}, timeout_seconds=0.3)
     assert said == LATE.format(0.3)
 
 
@@ -223,7 +229,7 @@ async def test_connection_that_is_never_made_is_told(connector, monkeypatch, sec
     """However little time there is for it."""
     with start_deaf_listener() as base_url:
         monkeypatch.setenv("OPENAI_BASE_URL", base_url)
-        said = await refusal_of(connector, UnavailableError, timeout_seconds=seconds)
+        said = await refusal_of(connector, RETRYABLE, timeout_seconds=seconds)
     assert said == f"Could not ask model 'gpt-4o-mini': no connection to {base_url} (ConnectTimeout)."
 
 
@@ -243,7 +249,7 @@ async def test_answer_that_trickles_in_is_given_up(connector, monkeypatch):
 
     async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
-        said = await asyncio.wait_for(refusal_of(connector, UnavailableError, timeout_seconds=0.3), 5)
+        said = await asyncio.wait_for(refusal_of(connector, RETRYABLE, timeout_seconds=0.3), 5)
         await asyncio.wait_for(hung_up.wait(), 5)
     assert said == LATE.format(0.3)
 
@@ -254,7 +260,7 @@ async def test_time_runs_from_the_beginning(connector, emulator, monkeypatch):
     monkeypatch.setattr(module, "find_api_key", lambda *args, **named: time.sleep(0.5) or find(*args, **named))
     emulator.order(CallFault(path=CHAT, delay=5))
     started_at = time.monotonic()
-    assert await refusal_of(connector, UnavailableError, timeout_seconds=0.8) == LATE.format(0.8)
+    assert await refusal_of(connector, RETRYABLE, timeout_seconds=0.8) == LATE.format(0.8)
     assert time.monotonic() - started_at < 1.2
 
 
@@ -286,9 +292,7 @@ async def test_refused_key_is_explained(connector, emulator):
 async def test_missing_key_names_the_secret(connector, monkeypatch):
     """The operator is told what is missing."""
     monkeypatch.delenv("_FSEC_FLYTE_OPENAI_API_KEY")
-    assert "secret 'FLYTE_OPENAI_API_KEY' is not in the connector service" in await refusal_of(
-        connector, MissingAPIKeyError
-    )
+    assert "secret 'FLYTE_OPENAI_API_KEY' is not in the connector service" in await refusal_of(connector)
 
 
 async def test_refused_request_is_told_in_one_sentence(connector, emulator):
@@ -300,53 +304,50 @@ async def test_refused_request_is_told_in_one_sentence(connector, emulator):
     )
 
 
-async def test_refusal_of_the_model_is_an_error(connector, emulator):
+async def test_refusal_of_the_model_is_an_error(odd):
     """A workflow would otherwise go on with it as if it were an answer."""
-    answer_with(emulator, refusal="I can't help with that.")
-    assert await refusal_of(connector) == (
+    answer_with(odd, refusal="I can't help with that.")
+    assert await refusal_of(odd) == (
         "Model 'gpt-4o-mini' answered without a text: it refused (I can't help with that)."
     )
 
 
-async def test_refusal_does_not_tell_the_key(connector, emulator):
+async def test_refusal_does_not_tell_the_key(odd):
     """A model that is told it may repeat it."""
-    answer_with(emulator, refusal="I can't use sk-operator.")
-    assert (await refusal_of(connector)).endswith("answered without a text: it refused (I can't use ***).")
+    answer_with(odd, refusal="I can't use sk-operator.")
+    assert (await refusal_of(odd)).endswith("answered without a text: it refused (I can't use ***).")
 
 
-async def test_answer_in_parts_is_joined(connector, emulator):
+async def test_answer_in_parts_is_joined(odd):
     """As some compatible servers write it."""
-    answer_with(emulator, [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}])
-    assert await ask(connector) == "Hello"
+    answer_with(odd, [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}])
+    assert await ask(odd) == "Hello"
 
 
-async def test_error_with_a_good_status_is_told(connector, emulator):
+async def test_error_with_a_good_status_is_told(odd):
     """As some gateways answer."""
-    emulator.order(CallFault(path=CHAT, body=json.dumps({"error": {"message": "oops"}})))
-    assert await refusal_of(connector) == "Model 'gpt-4o-mini' answered without a text: it is an error (oops)."
+    odd.route.respond(json={"error": {"message": "oops"}})
+    assert await refusal_of(odd) == "Model 'gpt-4o-mini' answered without a text: it is an error (oops)."
 
 
-async def test_filtered_answer_is_an_error(connector, emulator):
+async def test_filtered_answer_is_an_error(odd):
     """It is null, with the reason beside it; to ask again would be refused again."""
-    answer_with(emulator, finish_reason="content_filter")
-    assert await refusal_of(connector) == (
-        "Model 'gpt-4o-mini' answered without a text: finish_reason is 'content_filter'."
-    )
-    assert len(emulator.calls) == 1
+    answer_with(odd, finish_reason="content_filter")
+    assert await refusal_of(odd) == ("Model 'gpt-4o-mini' answered without a text: finish_reason is 'content_filter'.")
+    assert odd.route.call_count == 1
 
 
 @pytest.mark.parametrize("body", ["null", "[]", "{}", '"text"', '{"choices": []}', '{"choices": [null]}'])
-async def test_answer_that_is_none_is_an_error(connector, emulator, body):
+async def test_answer_that_is_none_is_an_error(odd, body):
     """Compatible servers and proxies answer what they like."""
-    emulator.order(CallFault(path=CHAT, body=body))
-    assert (await refusal_of(connector)).startswith("Model 'gpt-4o-mini' answered without a text: ")
+    odd.route.respond(text=body, content_type="application/json")
+    assert (await refusal_of(odd)).startswith("Model 'gpt-4o-mini' answered without a text: ")
 
 
 async def test_task_without_a_message_is_refused(connector):
     """Before OpenAI is asked."""
-    with pytest.raises(InvalidInputError) as raised:
-        await connector.do(make_chat_template(), LiteralMap({}))
-    assert str(raised.value) == "The ChatGPT task was given no message."
+    resource = await connector.do(make_chat_template(), LiteralMap({}))
+    assert (resource.phase, resource.message) == (TaskExecution.FAILED, "The ChatGPT task was given no message.")
 
 
 @pytest.mark.parametrize(
@@ -363,6 +364,6 @@ async def test_template_that_no_task_wrote_is_checked(connector, emulator, custo
     """A template may come from anywhere."""
     template = make_chat_template()
     template._custom = custom  # noqa: SLF001 (it has no setter)
-    with pytest.raises(InvalidInputError):
-        await connector.do(template, make_message())
+    resource = await connector.do(template, make_message())
+    assert resource.phase == TaskExecution.FAILED
     assert not emulator.calls

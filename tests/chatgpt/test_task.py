@@ -3,11 +3,11 @@ import copy
 
 import pytest
 from flytekit import workflow
+from flytekit.exceptions.user import FlyteUserException
 from flytekit.extend.backend.base_connector import local_connector_loop
 
 from flytekitplugins.openai import ChatGPTTask, _client
 from flytekitplugins.openai.emulator import CallFault
-from flytekitplugins.openai.exceptions import MissingAPIKeyError, RefusedError, UnavailableError
 from tests.builders import make_chat_template, serialize
 
 CONFIG = {"model": "gpt-4o-mini", "temperature": 0.7}
@@ -90,7 +90,7 @@ def test_local_run_closes_its_connections(openai_emulator, status):
     """Nobody else would, and a test of somebody's that takes warnings for errors would fail."""
     if status == 400:
         openai_emulator.order(CallFault(status=status))
-    with contextlib.suppress(RefusedError):
+    with contextlib.suppress(FlyteUserException):
         make_task()(message="hi")
     assert [call.status for call in openai_emulator.calls] == [status]
     assert local_connector_loop not in _client._clients  # noqa: SLF001 (it is what is tested)
@@ -110,18 +110,18 @@ def test_local_run_in_a_workflow_answers(openai_emulator):
 def test_local_run_tells_its_error(openai_emulator):
     """As Flyte's console would."""
     openai_emulator.change(keys={})
-    with pytest.raises(RefusedError, match=r"OpenAI refused the key from environment variable OPENAI_API_KEY \(401 "):
+    with pytest.raises(FlyteUserException, match=r"OpenAI refused the key from .* OPENAI_API_KEY \(401 "):
         make_task()(message="hi")
 
 
 def test_local_run_without_a_key_tells_the_ways():
     """A newcomer knows what to type."""
-    with pytest.raises(MissingAPIKeyError, match="OPENAI_API_KEY or FLYTE_OPENAI_API_KEY"):
+    with pytest.raises(FlyteUserException, match="OPENAI_API_KEY or FLYTE_OPENAI_API_KEY"):
         make_task()(message="hi")
 
 
 def test_local_run_ends_in_time(openai_emulator):
     """The time is the task's own, with Flyte or without."""
     openai_emulator.order(CallFault(delay=5))
-    with pytest.raises(UnavailableError, match=r"did not answer within 0\.2 seconds"):
+    with pytest.raises(FlyteUserException, match=r"did not answer within 0\.2 seconds"):
         make_task(timeout_seconds=0.2)(message="hi")

@@ -2,8 +2,8 @@ from flyteidl.admin.agent_pb2 import ListAgentsRequest
 from flyteidl.core.execution_pb2 import TaskExecution
 from flytekit.models.literals import LiteralMap
 
+from flytekitplugins.openai.emulator import CallFault
 from tests.builders import make_chat_template, make_message
-from tests.service.test_service import details_of
 
 
 def test_service_answers_a_message(service, emulator):
@@ -15,12 +15,20 @@ def test_service_answers_a_message(service, emulator):
 
 
 def test_service_shows_a_refused_message_as_one_sentence(service, emulator):
-    """What the user reads has no traceback in it."""
+    """For good: Flyte does not ask again, and the console gets no traceback."""
     emulator.change(models=())
-    details = details_of(lambda: service.do(make_chat_template(), make_message()))
-    assert "Could not ask model 'gpt-4o-mini': OpenAI refused (404 model_not_found: " in details
-    assert "Traceback" not in details
-    assert "sk-operator" not in details
+    resource = service.do(make_chat_template(), make_message())
+    assert (resource.phase, resource.message) == (
+        TaskExecution.FAILED,
+        "Could not ask model 'gpt-4o-mini': OpenAI refused "
+        "(404 model_not_found: The model 'gpt-4o-mini' does not exist).",
+    )
+
+
+def test_service_lets_flyte_try_again_what_may_pass(service, emulator):
+    """As long as the task has `retries`."""
+    emulator.order(CallFault(path="/v1/chat/completions", status=429, headers={"Retry-After": "60"}))
+    assert service.do(make_chat_template(), make_message()).phase == TaskExecution.RETRYABLE_FAILED
 
 
 def test_service_offers_the_task_type_as_one_that_answers_at_once(service):

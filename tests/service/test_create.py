@@ -168,8 +168,10 @@ def test_twin_that_cannot_be_cancelled_does_not_hide_the_batch(world):
 @pytest.mark.parametrize("retries", [0, 2])
 def test_refusal_is_told_at_once(world, retries):
     """Nothing is gained by trying again what OpenAI refuses for good."""
+    before = world.metric("flyte_connector_openai_refused_tasks_total", reason="400")
     node = world.node(retries=retries, config={"endpoint": "/v1/nothing"})
     world.run(node, seconds=600)
-    assert node.end is End.FAILED
-    assert "OpenAI refused (400 invalid_value: Invalid value: '/v1/nothing'" in node.state.message
-    assert world.statuses() == []
+    assert (node.end, node.state.attempt, world.statuses()) == (End.FAILED, 0, [])
+    assert node.state.message.startswith("Could not create a batch from file '")
+    assert ": OpenAI refused (400 invalid_value: Invalid value: '/v1/nothing'" in node.state.message
+    assert world.metric("flyte_connector_openai_refused_tasks_total", reason="400") == before + 1

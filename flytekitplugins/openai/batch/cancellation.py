@@ -41,7 +41,7 @@ class Cancellations:
                 try:
                     await cancel()
                 except Exception as error:  # noqa: BLE001 (whatever it is, the batch still costs money)
-                    report("cancel", error, name=name, first=False, last=left <= 0)
+                    report("cancel_failures", error, name=name, first=False, last=left <= 0)
                 else:
                     return
                 if left <= 0:

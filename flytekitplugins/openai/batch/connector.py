@@ -22,6 +22,7 @@ from flytekitplugins.openai._metrics import count_from_zero
 from flytekitplugins.openai.exceptions import (
     InvalidInputError,
     InvalidMetadataError,
+    OpenAIPluginError,
     PassingError,
     RefusedError,
     UnavailableError,
@@ -83,6 +84,7 @@ class BatchEndpointMetadata(ResourceMeta):
         max_concurrent_batches: How many batches may be under way at once.
         tolerant: Whether the task has succeeded even if nothing came of it.
         local: Whether the task runs in this process alone, in a local run or in somebody's test, and not in Flyte.
+        refused: Why there will never be a batch, in a sentence; `None` when there is one, or may be.
     """
 
     openai_org: str | None
@@ -96,6 +98,7 @@ class BatchEndpointMetadata(ResourceMeta):
     max_concurrent_batches: int | None = field(default=None, compare=False)
     tolerant: bool = field(default=False, compare=False)
     local: bool = field(default=False, compare=False)
+    refused: str | None = field(default=None, compare=False)
 
     @property
     def order(self) -> Order:
@@ -168,62 +171,25 @@ class BatchEndpointConnector(AsyncConnectorBase):
     ) -> BatchEndpointMetadata:
         """Submit the batch, unless the task has one already; Flyte may ask several times for the same.
 
-        With an output prefix, what may pass is no error: the batch is then submitted by `get`. An error would fail a
-        task that has no `retries`, and use them up at once where there are some.
+        With an output prefix it raises nothing that Flyte would show as a traceback, and try again at once while the
+        task has `retries`: after what may pass the batch is submitted by `get`, and of what is refused for good `get`
+        tells the sentence.
 
         Raises:
             InvalidInputError: The task was given no file id, or a config that cannot be sent or is too large.
             MissingAPIKeyError: The service has no key.
             RefusedError: OpenAI refuses the key or the request.
-            UnavailableError: There is no output prefix, and OpenAI was not reached, or did not answer in time; a batch
-                may have been made even so.
+            UnavailableError: OpenAI was not reached, or did not answer in time; a batch may have been made even so.
         """
         count_from_zero()
-        custom = task_template.custom or {}
-        shards, requests = read_shards(inputs)
-        metadata = BatchEndpointMetadata(
-            openai_org=custom.get("openai_organization"),
-            batch_id="",
-            openai_project=custom.get("openai_project"),
-            secret_arg=custom.get("secret_arg"),
-            partial_results=bool(custom.get("partial_results")),
-            request=read_request(custom, inputs, output_prefix=output_prefix, execution=task_execution_metadata),
-            shards=shards,
-            requests=requests,
-            max_concurrent_batches=_whole(custom.get("max_concurrent_batches")),
-            tolerant=bool(custom.get("tolerant")),
-            # Flyte always says whose call it is.
-            local=task_execution_metadata is None,
-        )
-        remote = RemoteBatches(_account(metadata))
-        if metadata.order.key is None:
-            if shards is not None:
-                raise InvalidInputError(
-                    "The batches of this task could not be found again: its config has 16 metadata entries, and one "
-                    "of them must be left to the connector."
-                )
-            # Nothing will find this batch again, so that nothing may submit it again.
-            return await _submit_once(remote, metadata)
-        if len(metadata.encode()) > MAX_BYTES - ROOM_FOR_AN_ID:
-            raise InvalidInputError(
-                f"The config of the batch task{' and its file ids are' if shards else ' is'} larger than "
-                f"{MAX_BYTES - ROOM_FOR_AN_ID:,} bytes."
-            )
-        if metadata.local:
-            # Nobody asks twice for the same: another task may have had this prefix, as in tests.
-            self._memory.forget(metadata.order.name)
-        task = self._memory.of(metadata.order.name)
         try:
-            controller = Controller(remote, metadata.order, task, now=time.time())
-            plan = await _within_budget(controller.settle(), "submit the batch")
-        except (PassingError, RefusedError) as error:
-            if isinstance(error, RefusedError) and error.reason != "404" and not metadata.tolerant:
+            return await self._create(task_template, inputs, output_prefix, task_execution_metadata)
+        except OpenAIPluginError as error:
+            if not output_prefix:
                 raise
-            report("submission", error, name=metadata.order.label)
-            return metadata
-        task.remember(_by_file(plan, metadata.order))
-        first = plan.shards[0].batch if plan.shards else None
-        return replace(metadata, batch_id=first.id if first is not None else "")
+            report("refused_tasks", error, name=f"task {task_template.id.name!r}", last=True)
+            custom = task_template.custom or {}
+            return BatchEndpointMetadata(custom.get("openai_organization"), "", refused=str(error))
 
     async def get(  # type: ignore[override]  # the same
         self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
@@ -233,6 +199,8 @@ class BatchEndpointConnector(AsyncConnectorBase):
         It never raises: Flyte counts the errors of a task's whole life, and after the sixth never asks again.
         """
         count_from_zero()
+        if resource_meta.refused:
+            return Resource(PHASES[Outcome.FAILED], resource_meta.refused)
         order = resource_meta.order
         task, now = self._memory.of(order.name), time.time()
         ids = task.batch_ids or ([resource_meta.batch_id] if resource_meta.batch_id else [])
@@ -260,10 +228,12 @@ class BatchEndpointConnector(AsyncConnectorBase):
         be done is tried again in the background.
         """
         count_from_zero()
+        if resource_meta.refused:
+            return
         try:
             await self.cancel(resource_meta)
         except Exception as error:  # noqa: BLE001 (see above)
-            report("cancel", error, name=resource_meta.order.label)
+            report("cancel_failures", error, name=resource_meta.order.label)
             self._cancellations.go_on(resource_meta.order.name, lambda: self.cancel(resource_meta))
 
     async def cancel(self, resource_meta: BatchEndpointMetadata) -> list[str]:
@@ -302,6 +272,59 @@ class BatchEndpointConnector(AsyncConnectorBase):
             OpenAIPluginError: OpenAI could not be asked.
         """
         return as_logs(await self._batches(resource_meta))
+
+    async def _create(
+        self,
+        task_template: TaskTemplate,
+        inputs: LiteralMap | None,
+        output_prefix: str,
+        execution: TaskExecutionMetadata | None,
+    ) -> BatchEndpointMetadata:
+        custom = task_template.custom or {}
+        shards, requests = read_shards(inputs)
+        metadata = BatchEndpointMetadata(
+            openai_org=custom.get("openai_organization"),
+            batch_id="",
+            openai_project=custom.get("openai_project"),
+            secret_arg=custom.get("secret_arg"),
+            partial_results=bool(custom.get("partial_results")),
+            request=read_request(custom, inputs, output_prefix=output_prefix, execution=execution),
+            shards=shards,
+            requests=requests,
+            max_concurrent_batches=_whole(custom.get("max_concurrent_batches")),
+            tolerant=bool(custom.get("tolerant")),
+            # Flyte always says whose call it is.
+            local=execution is None,
+        )
+        remote = RemoteBatches(_account(metadata))
+        if metadata.order.key is None:
+            if shards is not None:
+                raise InvalidInputError(
+                    "The batches of this task could not be found again: its config has 16 metadata entries, and one "
+                    "of them must be left to the connector."
+                )
+            # Nothing will find this batch again, so that nothing may submit it again.
+            return await _submit_once(remote, metadata)
+        if len(metadata.encode()) > MAX_BYTES - ROOM_FOR_AN_ID:
+            raise InvalidInputError(
+                f"The config of the batch task{' and its file ids are' if shards else ' is'} larger than "
+                f"{MAX_BYTES - ROOM_FOR_AN_ID:,} bytes."
+            )
+        if metadata.local:
+            # Nobody asks twice for the same: another task may have had this prefix, as in tests.
+            self._memory.forget(metadata.order.name)
+        task = self._memory.of(metadata.order.name)
+        try:
+            controller = Controller(remote, metadata.order, task, now=time.time())
+            plan = await _within_budget(controller.settle(), "submit the batch")
+        except (PassingError, RefusedError) as error:
+            if isinstance(error, RefusedError) and error.reason != "404" and not metadata.tolerant:
+                raise
+            report("submission_failures", error, name=metadata.order.label)
+            return metadata
+        task.remember(_by_file(plan, metadata.order))
+        first = plan.shards[0].batch if plan.shards else None
+        return replace(metadata, batch_id=first.id if first is not None else "")
 
     async def _poll(self, resource_meta: BatchEndpointMetadata, order: Order, task: TaskMemory, now: float) -> Resource:
         account = _account(resource_meta)

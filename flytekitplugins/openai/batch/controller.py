@@ -76,7 +76,7 @@ class Controller:
             await self._cancel_all([batch.id for batch in plan.surplus], listed=True)
         except OpenAIPluginError as error:
             # The next poll looks again; what became of the task is known all the same.
-            report("cancel", error, name=self._order.label)
+            report("cancel_failures", error, name=self._order.label)
         else:
             self._task.looked_at = self._now
         return plan
@@ -114,7 +114,7 @@ class Controller:
             raise errors[0]
         for file_id, answer in zip(asked, answers, strict=True):
             if isinstance(answer, BaseException):
-                report("poll", _ours(answer), name=self._order.label, first=False)
+                report("poll_failures", _ours(answer), name=self._order.label, first=False)
                 continue
             known[file_id] = self._own(answer, file_id)
             if answer.id in self._task.over:
@@ -204,7 +204,7 @@ class Controller:
         """Go on with the batches there are; without any, there is nothing to tell but the error."""
         if not plan.has_any:
             raise error from None
-        report("submission", error, name=self._order.label, first=self._task.put_off == 0)
+        report("submission_failures", error, name=self._order.label, first=self._task.put_off == 0)
         answer = error.answer
         if answer is not None and (
             isinstance(error, RefusedBatchError) or patience.is_asked_to_wait(answer.status, answer.code)

@@ -59,9 +59,9 @@ def is_batch_id(value: object) -> TypeGuard[str]:
 
 
 def _may_lack_one(given: Mapping[str, Any]) -> bool:
-    """Whether a task that has no batch yet can find one."""
+    """Whether a task that has no batch yet can find one, or was refused and will have none."""
     metadata = (given.get("request") or {}).get("metadata")
-    return given.get("batch_id") == "" and TaskKey.read(metadata) is not None
+    return given.get("batch_id") == "" and (bool(given.get("refused")) or TaskKey.read(metadata) is not None)
 
 
 def _names_its_files(given: Mapping[str, Any]) -> bool:
@@ -96,4 +96,6 @@ _SOUND: dict[str, Callable[[object], bool]] = {
     "requests": _is_count_or_none,
     "max_concurrent_batches": _is_count_or_none,
     "tolerant": lambda value: isinstance(value, (bool, type(None))),
+    "local": lambda value: isinstance(value, (bool, type(None))),
+    "refused": _is_text_or_none,
 }

@@ -51,7 +51,7 @@ def endure(
     is_waiting = not submitted or (task.verdict is not None and task.verdict.outcome is Outcome.WAITING)
     if is_waiting and answer is not None and patience.is_asked_to_wait(answer.status, answer.code):
         task.put_off_submissions(retry_after=answer.retry_after, now=now)
-    report("poll" if submitted else "submission", error, name=name, first=before is None)
+    report("poll_failures" if submitted else "submission_failures", error, name=name, first=before is None)
     return patience.endure(task.trouble, last=task.verdict, now=now)
 
 

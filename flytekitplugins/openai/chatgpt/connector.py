@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from typing import Any
 
@@ -15,8 +16,14 @@ from flytekitplugins.openai._arguments import call_arguments
 from flytekitplugins.openai._client import Account, async_client, call_timeout
 from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai._errors import explained
-from flytekitplugins.openai._flyte import said_plainly
-from flytekitplugins.openai.exceptions import InvalidInputError, RefusedError, UnavailableError
+from flytekitplugins.openai._metrics import count_failure, count_from_zero
+from flytekitplugins.openai.exceptions import (
+    InvalidInputError,
+    OpenAIPluginError,
+    PassingError,
+    RefusedError,
+    UnavailableError,
+)
 
 from .conversation import (
     UNPAID_CODES,
@@ -29,6 +36,9 @@ from .conversation import (
 )
 
 __all__ = ["TIMEOUT_SECONDS", "ChatGPTConnector"]
+
+# Not flytekit's, which `pyflyte` silences unless it is told `--verbose`.
+logger = logging.getLogger("flytekitplugins.openai")
 
 # Flyte cancels the call after 10 s, unless it is set otherwise; one that ends by itself before that can still say why.
 TIMEOUT_SECONDS = 9.0
@@ -47,27 +57,49 @@ class ChatGPTConnector(SyncConnectorBase):
     async def do(  # type: ignore[override]  # flytekit's verbs are plain functions of other arguments
         self, task_template: TaskTemplate, inputs: LiteralMap | None = None, **_kwargs: Any
     ) -> Resource:
-        """The model's text as `o0`.
+        """The model's text as `o0`; or why there is none, in a sentence.
 
-        Raises:
-            InvalidInputError: The task was given no message, or its config cannot be sent.
-            MissingAPIKeyError: The service has no key.
-            RefusedError: OpenAI refuses the key or the request, or the model answers without a text.
-            UnavailableError: OpenAI was not reached, was not able to answer, or not in time.
+        What Flyte may try again is RETRYABLE_FAILED, and what would be refused again FAILED. An exception would reach
+        Flyte's console as a traceback, and be tried again whatever it is.
         """
         # The time runs from here, because the first call also has the SDK to import.
         started_at = asyncio.get_running_loop().time()
-        with said_plainly():
-            custom = task_template.custom or {}
-            config, seconds = _checked(custom)
-            request = chat_request(config, _message(inputs))
-            account = Account.of(
-                find_api_key(None, in_connector=True),
-                organization=custom.get("openai_organization"),
-                project=custom.get("openai_project"),
-            )
-            call = _Call(account, request, seconds=seconds, ends_at=started_at + seconds)
-            return Resource(phase=TaskExecution.SUCCEEDED, outputs={"o0": await call.until_answered()})
+        count_from_zero()
+        try:
+            return Resource(TaskExecution.SUCCEEDED, outputs={"o0": await _answer(task_template, inputs, started_at)})
+        except OpenAIPluginError as error:
+            count_failure("failed_questions", reason=error.reason)
+            logger.warning("task %r: %s", task_template.id.name, error)
+            phase = TaskExecution.RETRYABLE_FAILED if _may_pass(error) else TaskExecution.FAILED
+            return Resource(phase, message=str(error))
+
+
+async def _answer(template: TaskTemplate, inputs: LiteralMap | None, started_at: float) -> str:
+    """The model's answer to a task's message.
+
+    Raises:
+        InvalidInputError: The task was given no message, or its config cannot be sent.
+        MissingAPIKeyError: The service has no key.
+        RefusedError: OpenAI refuses the key or the request, or the model answers without a text.
+        UnavailableError: OpenAI was not reached, was not able to answer, or not in time.
+    """
+    custom = template.custom or {}
+    config, seconds = _checked(custom)
+    request = chat_request(config, _message(inputs))
+    account = Account.of(
+        find_api_key(None, in_connector=True),
+        organization=custom.get("openai_organization"),
+        project=custom.get("openai_project"),
+    )
+    return await _Call(account, request, seconds=seconds, ends_at=started_at + seconds).until_answered()
+
+
+def _may_pass(error: OpenAIPluginError) -> bool:
+    return isinstance(error, PassingError) and not _is_unpaid(error)
+
+
+def _is_unpaid(error: OpenAIPluginError) -> bool:
+    return error.answer is not None and error.answer.code in UNPAID_CODES
 
 
 class _Call:
@@ -91,7 +123,7 @@ class _Call:
                 # What took too long has been paid for, perhaps, and would take as long again.
                 if error.reason == "timeout":
                     raise self._too_late(seconds, after=failures) from None
-                if error.answer is not None and error.answer.code in UNPAID_CODES:
+                if _is_unpaid(error):
                     raise
                 failures.append(error)
                 retry_after = error.answer.retry_after if error.answer is not None else None

@@ -71,7 +71,7 @@ async def test_polls_share_a_client_and_a_connection(connector, emulator):
 
 
 async def test_poll_survives_what_passes(connector, emulator):
-    """There, each is an error to Flyte, which after the sixth never polls the task again."""
+    """There, each is an error to Flyte, which after the sixth polls the attempt no more."""
     meta = await submit(connector, emulator)
     for fault in ({"status": 503}, {"status": 401}, {"drop": True}, {"body": "<html>"}):
         emulator.order(CallFault(path="/v1/batches/*", times=3, **fault))
@@ -106,7 +106,7 @@ async def test_cancelling_is_not_failed(connector, emulator):
 
 
 async def test_status_that_is_not_known_is_running(connector, emulator):
-    """There, it is an AttributeError, and after six of those Flyte stops polling for ever."""
+    """There, it is an AttributeError, and after six of those Flyte stops polling."""
     emulator.order(CallFault(path="/v1/batches/*", body='{"id": "batch_1", "status": "pre_schedule"}'))
     resource = await connector.get(BatchEndpointMetadata("org-1", "batch_1"))
     assert resource.phase == TaskExecution.RUNNING

@@ -116,7 +116,7 @@ def test_trouble_that_passes_does_not_end_the_run(openai_emulator, capsys):
     assert len(lines_of(result.output_file)) == 2
     said = capsys.readouterr().err
     assert "openai-batch-local: Could not look up batch" in said
-    assert "Last seen: validating." in said
+    assert "Last seen: OpenAI is validating 1 file." in said
     assert "openai-batch-local: completed: 2 of 2 requests done" in said
 
 
@@ -267,7 +267,10 @@ def test_progress_is_not_printed_for_every_poll(openai_emulator, capsys):
     ask_all(count=1)
     ends.join()
     printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("openai-batch-local")]
-    assert printed == ["openai-batch-local: validating", "openai-batch-local: completed: 1 of 1 requests done"]
+    assert printed == [
+        "openai-batch-local: OpenAI is validating 1 file",
+        "openai-batch-local: completed: 1 of 1 requests done",
+    ]
     assert len(openai_emulator.calls) > 10
 
 

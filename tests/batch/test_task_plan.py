@@ -193,9 +193,9 @@ def shard(status="completed", *, total=10, completed=None, number=0, **fields):
     return ShardPlan(make_batch(status, id=f"batch_{number}", total=total, completed=completed, **fields))
 
 
-def judged(*shards, requests=None, tolerant=False):
+def judged(*shards, requests=None, tolerant=False, started=False):
     plan = TaskPlan(shards)
-    return judge_task(plan, requests=requests, partial_results=True, tolerant=tolerant, now=NOW)
+    return judge_task(plan, requests=requests, partial_results=True, tolerant=tolerant, started=started, now=NOW)
 
 
 WAITING = ShardPlan(make_batch("failed"), waiting="waiting: no room")
@@ -215,7 +215,14 @@ def test_progress_counts_batches_and_requests():
     [
         ([shard(), shard()], Outcome.SUCCEEDED),
         ([shard(), shard("in_progress")], Outcome.RUNNING),
-        ([shard(), WAITING], Outcome.WAITING),
+        ([shard("validating"), shard("validating")], Outcome.INITIALIZING),
+        ([shard("validating"), ShardPlan(submit=True)], Outcome.INITIALIZING),
+        ([shard("validating"), WAITING], Outcome.INITIALIZING),
+        ([WAITING, WAITING], Outcome.WAITING),
+        ([ShardPlan(submit=True)], Outcome.WAITING),
+        ([shard("validating"), shard("in_progress")], Outcome.RUNNING),
+        ([shard("pre_schedule")], Outcome.RUNNING),
+        ([shard(), WAITING], Outcome.RUNNING),
         ([shard("in_progress"), WAITING], Outcome.RUNNING),
         ([shard(), shard("failed", errors=[{"code": "x", "line": 1}])], Outcome.SUCCEEDED),
         ([shard(), shard("expired", completed=3)], Outcome.SUCCEEDED),
@@ -232,9 +239,28 @@ def test_task_has_come_to_what_its_batches_have(shards, outcome):
     assert judged(*shards).outcome is outcome
 
 
+@pytest.mark.parametrize("shards", [[WAITING], [shard("validating")], [WAITING, shard("validating")]])
+def test_task_that_has_started_stays_running(shards):
+    """Flyte sends RUNNING once: another phase in between would stay on its console for the rest of the day."""
+    assert judged(*shards, started=True).outcome is Outcome.RUNNING
+
+
 def test_task_that_waits_says_why_and_how_far_it_is():
-    """Flyte's console shows the message."""
-    assert judged(shard(), WAITING, requests=20).message == ("waiting: no room; 1 of 2 batches done, 10 of 20 requests")
+    """Flyte's console shows the message of a task that waits, and its `custom_info` has the reason of one that runs."""
+    assert judged(WAITING, WAITING, requests=20).message == "waiting: no room; 0 of 2 batches done, 0 of 20 requests"
+    assert judged(shard(), WAITING, requests=20).message == (
+        "in progress: 1 of 2 batches done, 10 of 20 requests; waiting: no room"
+    )
+    assert summary_of(TaskPlan((shard(), WAITING)))["waiting"] == {"files": 1, "reason": "waiting: no room"}
+    assert summary_of(TaskPlan((WAITING,)))["waiting"] == {"files": 1, "reason": "waiting: no room"}
+
+
+def test_task_that_is_validated_says_how_many_files():
+    """There is nothing else to tell of it yet."""
+    validating = shard("validating", total=0)
+    assert judged(validating).message == "OpenAI is validating 1 file"
+    assert judged(*[validating] * 3).message == "OpenAI is validating 3 files"
+    assert judged(*[validating] * 3, ShardPlan(submit=True)).message == "OpenAI is validating 3 of 4 files"
 
 
 @pytest.mark.parametrize("shards", [[shard("failed", errors=INTERNAL)], [shard("expired"), shard("cancelled")]])

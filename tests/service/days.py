@@ -1,11 +1,13 @@
 """Whole days in the life of a task: what befalls it, by chance, and what must be so in the evening."""
 
 import enum
+import itertools
 import json
 import random
 from collections import Counter
 from dataclasses import dataclass
 
+from flyteidl.core.execution_pb2 import TaskExecution
 from flytekit.interaction.string_literals import literal_map_string_repr
 from flytekit.models.literals import LiteralMap
 
@@ -54,6 +56,7 @@ class Fault(enum.Enum):
     LEFT_RUNNING = "a batch left running that nobody will read"
     POLLS_FAILED = "polls failed for what passes"
     WRONG_RESULT = "another batch's result"
+    WRONG_PHASE = "a phase on the console that is over"
 
 
 @dataclass(frozen=True)
@@ -204,12 +207,23 @@ def faults_of(world, node, day):
     wanted = [End.SUCCEEDED] if day.abort_at is None else [End.SUCCEEDED, End.ABORTED]
     checks = {
         Fault.LOST: (node.end in wanted, f"it ended as {node.end}: {node.state.message[-300:]}"),
-        Fault.POLLS_FAILED: (node.state.poll_failures <= world.kills, f"{node.state.poll_failures} polls failed"),
+        Fault.POLLS_FAILED: (node.failed_polls <= world.kills, f"{node.failed_polls} polls failed"),
         Fault.BOUGHT_TWICE: (max(bought.values(), default=0) <= 1, f"{bought} completed"),
         Fault.LEFT_RUNNING: (not running, f"nobody will read {running}"),
+        Fault.WRONG_PHASE: ("input_file_id" in node.inputs.literals or _phases_are_in_order(node), f"{node.phases}"),
         Fault.WRONG_RESULT: (node.end is not End.SUCCEEDED or _ids_in_result(node) <= set(completed), "not of these"),
     }
     return {fault: detail for fault, (is_well, detail) in checks.items() if not is_well}
+
+
+def _phases_are_in_order(node):
+    """Whether, in each attempt, what comes before RUNNING came before it; afterwards it would stay on the screen."""
+    early = {TaskExecution.INITIALIZING, TaskExecution.WAITING_FOR_RESOURCES}
+    pairs = itertools.combinations(node.events, 2)
+    return not any(
+        first.attempt == then.attempt and first.phase == TaskExecution.RUNNING and then.phase in early
+        for first, then in pairs
+    )
 
 
 def _running(world):

@@ -1,12 +1,17 @@
-"""A stand-in for FlytePropeller, as far as a connector can tell the difference. Read in flyteorg/flyte v1.16.8.
+"""A stand-in for FlytePropeller, as far as a connector can tell the difference. Seen in flyteorg/flyte v1.16.8.
 
 a round         looks at every node once, and keeps what came of it only when nothing in it failed
 CreateTask      at least once: again after a round whose state was lost, and for a new attempt
                 any error of it is a user's failure: a new attempt while `retries` are left, at once
-GetTask         an error counts, and no success ever takes it off: above five, the task fails if it never was
-                polled well, and otherwise shows RUNNING for ever and is never polled again
-DeleteTask      on abort, on a timeout, and after RETRYABLE_FAILED; never after FAILED, SUCCEEDED or a lost create
+GetTask         an error counts, and no success ever takes it off: above five, the task fails if its attempt never was
+                polled well, and otherwise shows RUNNING and is polled no more
+                the count is of one attempt, and in memory: a propeller that is restarted begins anew
+DeleteTask      on abort, on a timeout, and after RETRYABLE_FAILED when another attempt follows; never after FAILED,
+                SUCCEEDED or a lost create
                 an error of it fails the round; a workflow is killed after too many of those
+events          one for each phase of an attempt: a phase that comes again is not sent to the console again
+away            while no connector answers, calls fail; gRPC backs off, so that they go on to fail for a while after
+                with `waitForReady` a call waits for as long as it has instead
 """
 
 import enum
@@ -20,8 +25,19 @@ from tests.builders import make_execution
 # `plugins.connector-service.webApi.caching.maxSystemFailures`, by default.
 MAX_POLL_FAILURES = 5
 # `propeller.max-workflow-retries`, by default.
-MAX_FAILED_ROUNDS = 50
-TERMINAL = (TaskExecution.SUCCEEDED, TaskExecution.FAILED, TaskExecution.RETRYABLE_FAILED)
+MAX_FAILED_ROUNDS = 10
+# Of a call, in seconds.
+DEADLINE = 10
+# How long gRPC may wait from one attempt to connect to the next, in seconds.
+LONGEST_BACKOFF = 120
+# The console shows the message of these alone.
+TELLING = (
+    TaskExecution.QUEUED,
+    TaskExecution.WAITING_FOR_RESOURCES,
+    TaskExecution.INITIALIZING,
+    TaskExecution.FAILED,
+    TaskExecution.RETRYABLE_FAILED,
+)
 
 
 class End(enum.Enum):
@@ -30,9 +46,14 @@ class End(enum.Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     ABORTED = "aborted"
-    # It shows RUNNING, and nobody will ever look at it again.
-    FORGOTTEN = "forgotten"
     KILLED = "killed with its workflow"
+
+
+class ConnectorAwayError(grpc.RpcError):
+    """Nobody listens where the connector should be."""
+
+    def details(self):
+        return "connection refused"
 
 
 @dataclass
@@ -42,11 +63,30 @@ class State:
     attempt: int = 0
     resource_meta: bytes | None = None
     started_at: float = 0.0
-    poll_failures: int = 0
-    polled_well: bool = False
-    phase: int | None = None
     end: End | None = None
     message: str = ""
+
+
+@dataclass
+class Polls:
+    """What a propeller remembers of the polls of an attempt, until it is restarted."""
+
+    failures: int = 0
+    were_good: bool = False
+
+    @property
+    def are_over(self):
+        return self.failures > MAX_POLL_FAILURES
+
+
+@dataclass(frozen=True)
+class Event:
+    """What the console is sent of a phase; the links and the message are those of the phase's first answer."""
+
+    attempt: int
+    phase: int
+    message: str
+    links: tuple
 
 
 @dataclass
@@ -68,14 +108,27 @@ class Node:
     timeout: float | None = None
     state: State = field(default_factory=State)
     failed_rounds: int = 0
+    # Of its whole life.
+    failed_polls: int = 0
+    deletions: int = 0
     timeouts: int = 0
     outputs: object = None
-    # (phase, message, links) as Flyte's console gets to see them: only when the phase changes.
     events: list = field(default_factory=list)
 
     @property
     def end(self):
         return self.state.end
+
+    @property
+    def phases(self):
+        """Those that the console was sent, in order."""
+        return [event.phase for event in self.events]
+
+    @property
+    def console(self):
+        """What the console shows: a phase, and its message if it is one that has its message shown."""
+        last = self.events[-1]
+        return last.phase, last.message if last.phase in TELLING else ""
 
 
 class Propeller:
@@ -84,12 +137,18 @@ class Propeller:
     Args:
         replica: Gives the service to send the next call to.
         now: Gives the time.
+
+    Attributes:
+        wait_for_ready: What `defaultServiceConfig` says of it.
     """
 
     def __init__(self, replica, now):
         self._replica = replica
         self._now = now
         self._aborted = set()
+        self._polls = {}
+        self._away_until = self._backs_off_until = 0.0
+        self.wait_for_ready = False
         # What befalls the next round that creates a task.
         self.lose_states = 0
         self.lose_replies = 0
@@ -111,6 +170,15 @@ class Propeller:
             if not keeps:
                 node.state = before
 
+    def restart(self):
+        """What is only remembered is forgotten."""
+        self._polls.clear()
+
+    def lose_connector(self, seconds):
+        """No connector answers for so long; and then, gRPC does not look at once."""
+        self._away_until = self._now() + seconds
+        self._backs_off_until = self._away_until + min(seconds, LONGEST_BACKOFF)
+
     def abort(self, node):
         """End an execution from outside: what is under way is deleted in its next round."""
         self._aborted.add(id(node))
@@ -118,20 +186,35 @@ class Propeller:
     def has_aborted(self, node):
         return id(node) in self._aborted
 
+    def is_polled(self, node):
+        """Whether it is, or whether it shows RUNNING and is left alone."""
+        return not self._polls_of(node).are_over
+
+    def _polls_of(self, node):
+        return self._polls.setdefault((id(node), node.state.attempt), Polls())
+
+    def _call(self):
+        """The service to send a call to, if one is there within the call's time."""
+        now = self._now()
+        blocked_until = self._away_until - DEADLINE if self.wait_for_ready else self._backs_off_until
+        if now < blocked_until:
+            raise ConnectorAwayError
+        return self._replica()
+
     def _evaluate(self, node):
         """One round of a node; returns whether its state is kept."""
         state = node.state
         if self.has_aborted(node):
             if state.resource_meta is not None:
-                self._replica().delete(state.resource_meta)
+                self._delete(node)
             state.end = End.ABORTED
         elif state.resource_meta is None:
             return self._create(node)
         elif node.timeout is not None and self._now() - state.started_at > node.timeout:
-            self._replica().delete(state.resource_meta)
+            self._delete(node)
             node.timeouts += 1
             self._next_attempt(node, "timed out")
-        else:
+        elif self.is_polled(node):
             self._get(node)
         return True
 
@@ -139,7 +222,7 @@ class Propeller:
         state = node.state
         prefix = f"{node.prefix}/{state.attempt}"
         try:
-            resource_meta = self._replica().create(
+            resource_meta = self._call().create(
                 node.template, node.inputs, output_prefix=prefix, execution=make_execution(state.attempt)
             )
         except grpc.RpcError as error:
@@ -156,27 +239,37 @@ class Propeller:
         return True
 
     def _get(self, node):
-        state = node.state
+        state, polls = node.state, self._polls_of(node)
         try:
-            resource = self._replica().get(state.resource_meta)
+            resource = self._call().get(state.resource_meta)
         except grpc.RpcError as error:
-            state.poll_failures += 1
-            if state.poll_failures > MAX_POLL_FAILURES:
-                state.end = End.FORGOTTEN if state.polled_well else End.FAILED
-                state.message = error.details()
+            polls.failures += 1
+            node.failed_polls += 1
+            if polls.are_over and not polls.were_good:
+                # Nobody deletes what it made.
+                state.end, state.message = End.FAILED, error.details()
             return
-        state.polled_well = True
-        if resource.phase != state.phase:
-            node.events.append((resource.phase, resource.message, [link.uri for link in resource.log_links]))
-        state.phase = resource.phase
+        polls.were_good = True
+        self._send(node, resource)
         if resource.phase == TaskExecution.SUCCEEDED:
             node.outputs = resource.outputs
             state.end = End.SUCCEEDED
         elif resource.phase == TaskExecution.FAILED:
             state.end, state.message = End.FAILED, resource.message
         elif resource.phase == TaskExecution.RETRYABLE_FAILED:
-            self._replica().delete(state.resource_meta)
+            if state.attempt < node.retries:
+                self._delete(node)
             self._next_attempt(node, resource.message)
+
+    def _send(self, node, resource):
+        attempt = node.state.attempt
+        if (attempt, resource.phase) not in {(event.attempt, event.phase) for event in node.events}:
+            links = tuple(link.uri for link in resource.log_links)
+            node.events.append(Event(attempt, resource.phase, resource.message, links))
+
+    def _delete(self, node):
+        self._call().delete(node.state.resource_meta)
+        node.deletions += 1
 
     def _next_attempt(self, node, message):
         state = node.state
@@ -184,9 +277,4 @@ class Propeller:
         if state.attempt >= node.retries:
             state.end = End.FAILED
         else:
-            node.state = State(
-                attempt=state.attempt + 1,
-                poll_failures=state.poll_failures,
-                polled_well=state.polled_well,
-                message=message,
-            )
+            node.state = State(attempt=state.attempt + 1, message=message)

@@ -82,7 +82,7 @@ def test_task_waits_with_a_reason_for_an_openai_that_is_away(world):
     world.emulator.order(CallFault(status=503, path="/v1/batches*", times=None, seconds=HOUR))
     node = world.node()
     world.run(node, seconds=600)
-    [(phase, message, _)] = node.events
+    phase, message = node.console
     assert phase == TaskExecution.WAITING_FOR_RESOURCES
     assert message == (
         "Not submitted yet, and tried again. Could not read the list of batches: "

@@ -27,8 +27,8 @@ def test_full_queue_is_waited_out(world):
     world.run(node, seconds=2 * HOUR)
     assert (node.end, world.statuses()[-1]) == (End.SUCCEEDED, "completed")
     assert set(world.statuses()[:-1]) == {"failed"}
-    assert [phase for phase, _, _ in node.events] == [WAITING, RUNNING, SUCCEEDED]
-    assert node.events[0][1] == (
+    assert node.phases == [WAITING, RUNNING, SUCCEEDED]
+    assert node.events[0].message == (
         "waiting: OpenAI has no room for the batch, and refused it once so far (Enqueued token limit reached for "
         "gpt-4o-mini. Limit: 0 enqueued tokens. Please try again once some in_progress batches have been completed.); "
         "it will be submitted again"
@@ -95,6 +95,6 @@ def test_queue_of_a_compatible_server_is_waited_out(world):
     world.emulator.order(CallFault(**CREATE, status=400, code="token_limit_exceeded", times=3))
     node = world.node()
     world.run(node, seconds=HOUR)
-    assert (node.end, node.events[0][0]) == (End.SUCCEEDED, WAITING)
+    assert (node.end, node.phases[0]) == (End.SUCCEEDED, WAITING)
     refused = [call for call in world.emulator.calls if call.method == "POST" and call.status == 400]
     assert len(refused) == 3

@@ -74,7 +74,8 @@ def test_full_queue_is_filled_as_it_empties(world):
     assert Counter(world.statuses())["completed"] == 10
     # Each of the eight tried again every minute would be two hundred.
     assert len(world.batches()) <= 40
-    assert {phase for phase, _, _ in node.events} <= {WAITING, RUNNING, SUCCEEDED}
+    # The first two ran from the first poll on; that others waited later does not stay on the screen.
+    assert node.phases == [RUNNING, SUCCEEDED]
 
 
 def test_queue_that_others_have_filled_is_tried_with_one_batch(world):
@@ -87,8 +88,8 @@ def test_queue_that_others_have_filled_is_tried_with_one_batch(world):
     world.emulator.change(enqueued_tokens=None)
     world.run(node, seconds=2 * HOUR)
     assert node.end is End.SUCCEEDED
-    assert node.events[0][0] == WAITING
-    assert node.events[0][1].startswith("waiting: OpenAI has no room for the batch, and refused it once so far")
+    assert node.phases == [WAITING, RUNNING, SUCCEEDED]
+    assert node.events[0].message.startswith("waiting: OpenAI has no room for the batch, and refused it once so far")
 
 
 def test_no_more_run_at_once_than_the_task_allows(world):

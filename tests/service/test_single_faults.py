@@ -160,7 +160,7 @@ def test_single_fault(world, call, fault, lasts, then):
         if passed > DAY or (node.end is not None and (call != "delete" or passed > LASTS[lasts])):
             break
         world.advance(next(step for step, until in POLLS.items() if passed < until))
-    assert (outcome(world, node, passed), node.state.poll_failures) == (then, 0), node.state.message
+    assert (outcome(world, node, passed), node.failed_polls) == (then, 0), node.state.message
 
 
 def strike(world, call, fault, seconds, file_id):

@@ -28,6 +28,7 @@ MOST_LINKS = 20
 
 PHASES: dict[Outcome, TaskExecution.Phase] = {
     Outcome.WAITING: TaskExecution.WAITING_FOR_RESOURCES,
+    Outcome.INITIALIZING: TaskExecution.INITIALIZING,
     Outcome.RUNNING: TaskExecution.RUNNING,
     Outcome.SUCCEEDED: TaskExecution.SUCCEEDED,
     Outcome.FAILED: TaskExecution.FAILED,
@@ -71,7 +72,8 @@ def links(batch_ids: Sequence[str]) -> list[TaskLog]:
     """The pages about the batches, where there are any."""
     urls = [url for batch_id in batch_ids[:MOST_LINKS] if (url := platform_url(batch_id))]
     names = ["OpenAI batch"] if len(urls) == 1 else [f"OpenAI batch {number}" for number in range(1, len(urls) + 1)]
-    return [TaskLog(uri=url, name=name) for url, name in zip(urls, names, strict=True)]
+    # Without the flag Flyte shows no link of a task before it is RUNNING.
+    return [TaskLog(uri=url, name=name, ShowWhilePending=True) for url, name in zip(urls, names, strict=True)]
 
 
 def _about_keys(account: Account) -> str:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, ParamSpec, TypeVar
 
 from flyteidl.admin.agent_pb2 import GetTaskLogsResponse, GetTaskMetricsResponse
+from flyteidl.core.execution_pb2 import TaskExecution
 from flytekit.extend.backend.base_connector import AsyncConnectorBase, ConnectorRegistry, Resource, ResourceMeta
 from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
@@ -33,8 +34,8 @@ from .answers import PHASES, as_logs, as_metrics, as_resource, links
 from .cancellation import Cancellations
 from .controller import Controller
 from .encoding import MAX_BYTES, decode_fields, encode_fields
-from .endurance import endure, log_errors, recover, report
-from .lifecycle import Outcome
+from .endurance import endure, log_errors, log_waiting, recover, report
+from .lifecycle import Outcome, Verdict
 from .memory import Memory, TaskMemory
 from .order import Order, read_request, read_shards
 from .planning import TaskPlan
@@ -48,6 +49,7 @@ __all__ = ["OPENAI_API_KEY", "BatchEndpointConnector", "BatchEndpointMetadata", 
 BUDGET_SECONDS = 8.0
 
 ROOM_FOR_AN_ID = 1_024
+ENDS = (TaskExecution.SUCCEEDED, TaskExecution.FAILED, TaskExecution.RETRYABLE_FAILED)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +86,7 @@ class BatchEndpointMetadata(ResourceMeta):
         max_concurrent_batches: How many batches may be under way at once.
         tolerant: Whether the task has succeeded even if nothing came of it.
         local: Whether the task runs in this process alone, in a local run or in somebody's test, and not in Flyte.
+        created_at: When Flyte created the task, in Unix seconds.
         refused: Why there will never be a batch, in a sentence; `None` when there is one, or may be.
     """
 
@@ -98,6 +101,7 @@ class BatchEndpointMetadata(ResourceMeta):
     max_concurrent_batches: int | None = field(default=None, compare=False)
     tolerant: bool = field(default=False, compare=False)
     local: bool = field(default=False, compare=False)
+    created_at: int | None = field(default=None, compare=False)
     refused: str | None = field(default=None, compare=False)
 
     @property
@@ -112,6 +116,7 @@ class BatchEndpointMetadata(ResourceMeta):
             self.max_concurrent_batches,
             tolerant=self.tolerant,
             local=self.local,
+            created_at=self.created_at,
         )
 
     def encode(self) -> bytes:
@@ -196,7 +201,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
     ) -> Resource:
         """The batch's phase, with a link, a message, and once it succeeded the batch object as `result`.
 
-        It never raises: Flyte counts the errors of a task's whole life, and after the sixth never asks again.
+        It never raises: Flyte counts the errors of an attempt, and after the sixth asks no more until it is restarted.
         """
         count_from_zero()
         if resource_meta.refused:
@@ -211,12 +216,14 @@ class BatchEndpointConnector(AsyncConnectorBase):
         try:
             resource = await _within_budget(self._poll(resource_meta, order, task, now), doing)
         except Exception as error:  # noqa: BLE001 (see above)
-            verdict = endure(error, task, name=order.label, submitted=bool(ids), local=order.local, now=now)
+            verdict = endure(error, task, order=order, submitted=bool(ids), now=now)
             resource = Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         else:
             recover(task, name=order.label, now=now)
-        if resource.phase not in (PHASES[Outcome.RUNNING], PHASES[Outcome.WAITING]):
+        if resource.phase in ENDS:
             self._memory.forget(order.name)
+        # Flyte would not send RUNNING to its console a second time.
+        task.has_started = task.has_started or resource.phase == PHASES[Outcome.RUNNING]
         return resource
 
     async def delete(  # type: ignore[override]  # the same
@@ -295,6 +302,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
             tolerant=bool(custom.get("tolerant")),
             # Flyte always says whose call it is.
             local=execution is None,
+            created_at=int(time.time()),
         )
         remote = RemoteBatches(_account(metadata))
         if metadata.order.key is None:
@@ -322,24 +330,21 @@ class BatchEndpointConnector(AsyncConnectorBase):
                 raise
             report("submission_failures", error, name=metadata.order.label)
             return metadata
-        task.remember(_by_file(plan, metadata.order))
+        task.remember(_by_file(plan, metadata.order), _judge(metadata, plan, task, now=time.time()))
         first = plan.shards[0].batch if plan.shards else None
         return replace(metadata, batch_id=first.id if first is not None else "")
 
     async def _poll(self, resource_meta: BatchEndpointMetadata, order: Order, task: TaskMemory, now: float) -> Resource:
         account = _account(resource_meta)
         plan = await Controller(RemoteBatches(account), order, task, now=now).look_after()
-        partial = resource_meta.partial_results
-        if order.shards is None:
-            verdict = judge_file(plan.shards[0], partial_results=partial, now=now)
-        else:
-            verdict = judge_task(
-                plan, requests=resource_meta.requests, partial_results=partial, tolerant=order.tolerant, now=now
-            )
+        verdict = _judge(resource_meta, plan, task, now=now)
         if verdict.outcome in (Outcome.FAILED, Outcome.WORTH_RETRYING):
             log_errors(plan.batches, name=order.label)
+        if plan.waiting and not task.waiting:
+            log_waiting(plan.waiting, name=order.label)
         resource = await as_resource(plan, verdict, account, shards=resource_meta.shards)
         task.remember(_by_file(plan, order), verdict)
+        task.waiting = plan.waiting
         return resource
 
     async def _batches(self, resource_meta: BatchEndpointMetadata) -> list[BatchSnapshot]:
@@ -350,6 +355,20 @@ class BatchEndpointConnector(AsyncConnectorBase):
         if not known:
             raise UnavailableError("There is no batch yet to tell of.")
         return list(known.values())
+
+
+def _judge(metadata: BatchEndpointMetadata, plan: TaskPlan, task: TaskMemory, *, now: float) -> Verdict:
+    """What a task has come to; one of `BatchEndpointTask` as the published package tells it."""
+    if metadata.shards is None:
+        return judge_file(plan.shards[0], partial_results=metadata.partial_results, now=now)
+    return judge_task(
+        plan,
+        requests=metadata.requests,
+        partial_results=metadata.partial_results,
+        tolerant=metadata.tolerant,
+        started=task.has_started,
+        now=now,
+    )
 
 
 def _by_file(plan: TaskPlan, order: Order) -> dict[str, BatchSnapshot]:

@@ -11,7 +11,6 @@ from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedBatchErr
 
 from . import lifecycle, patience
 from .endurance import report
-from .lifecycle import Outcome
 from .memory import TaskMemory
 from .order import Order
 from .planning import ShardPlan, TaskPlan, is_due_for_a_look, plan_task
@@ -53,6 +52,7 @@ class Controller:
         due = young and not self._is_alone
         if due or len(known) < len(self._order.files):
             return await self.settle(known)
+        self._see(batches)
         if all(map(lifecycle.stands, batches)):
             # Most polls come as far as this.
             return self._still_waiting(TaskPlan(tuple(ShardPlan(known[file_id]) for file_id in self._order.files)))
@@ -97,7 +97,8 @@ class Controller:
     async def known(self) -> dict[str, BatchSnapshot]:
         """The batches of the task whose ids are known, as they are now, by their files."""
         files = self._order.files
-        known = {file_id: self._task.batches[file_id] for file_id in files if file_id in self._task.batches}
+        last = {file_id: self._task.batches[file_id] for file_id in files if file_id in self._task.batches}
+        known = {file_id: self._own(self._task.over.get(batch.id, batch), file_id) for file_id, batch in last.items()}
         first = files[0] if files else ""
         ids = {file_id: batch.id for file_id, batch in known.items() if batch.id not in self._task.over}
         if self._order.batch_id and first not in known:
@@ -141,6 +142,12 @@ class Controller:
         invisible = [file_id for file_id in doubted if file_id and not await self._remote.sees_file(file_id)]
         return self._plan(batches, known, invisible=invisible)
 
+    def _see(self, batches: Iterable[BatchSnapshot]) -> None:
+        """Note whether any of the attempt's batches has passed validation, even if it no longer counts."""
+        attempt = self._order.key.attempt if self._order.key else ""
+        own = (batch for batch in batches if batch.key is None or batch.key.attempt == attempt)
+        self._task.has_started = self._task.has_started or any(map(lifecycle.has_passed_validation, own))
+
     def _plan(
         self,
         batches: Sequence[BatchSnapshot],
@@ -149,6 +156,7 @@ class Controller:
         invisible: Sequence[str] = (),
     ) -> TaskPlan:
         key = self._order.key
+        self._see(batches)
         return plan_task(
             batches,
             files=self._order.files,
@@ -278,11 +286,10 @@ class Controller:
 
     def _still_waiting(self, plan: TaskPlan) -> TaskPlan:
         """Until a batch that was submitted again has passed validation, it may well be refused again."""
-        last = self._task.verdict
-        if last is None or last.outcome is not Outcome.WAITING:
+        if not self._task.waiting:
             return plan
         shards = (
-            replace(shard, waiting=last.message) if shard.batch and shard.batch.status == "validating" else shard
+            replace(shard, waiting=self._task.waiting) if shard.batch and shard.batch.status == "validating" else shard
             for shard in plan.shards
         )
         return replace(plan, shards=tuple(shards))

@@ -97,5 +97,6 @@ _SOUND: dict[str, Callable[[object], bool]] = {
     "max_concurrent_batches": _is_count_or_none,
     "tolerant": lambda value: isinstance(value, (bool, type(None))),
     "local": lambda value: isinstance(value, (bool, type(None))),
+    "created_at": _is_count_or_none,
     "refused": _is_text_or_none,
 }

@@ -12,26 +12,24 @@ from flytekitplugins.openai.exceptions import Answer, OpenAIPluginError, Refused
 from . import patience
 from .lifecycle import Outcome, Verdict
 from .memory import TaskMemory
+from .order import Order
 from .patience import Trouble
 from .snapshot import BatchSnapshot
 
-__all__ = ["endure", "log_errors", "recover", "report"]
+__all__ = ["endure", "log_errors", "log_waiting", "recover", "report"]
 
 # Not flytekit's, which `pyflyte` silences unless it is told `--verbose`.
 logger = logging.getLogger("flytekitplugins.openai")
 
 
-def endure(
-    error: Exception, task: TaskMemory, *, name: str, submitted: bool, local: bool = False, now: float
-) -> Verdict:
+def endure(error: Exception, task: TaskMemory, *, order: Order, submitted: bool, now: float) -> Verdict:
     """What to tell Flyte when a task could not be looked after; an exception would count against the task for ever.
 
     Args:
         error: What kept it from being looked after.
         task: What is remembered of it; the trouble is added.
-        name: The task's name for the log.
+        order: What the task asked for.
         submitted: Whether it has a batch.
-        local: Whether it runs in this process alone.
         now: Unix seconds.
     """
     sentence, answer, _ = _explained(error)
@@ -39,19 +37,20 @@ def endure(
         return Verdict(Outcome.FAILED, sentence)
     before = task.trouble
     unknown = answer is not None and answer.status == 404
-    unreached = local and not submitted and not task.is_in_doubt and _is_unreached(error)
+    unreached = order.local and not submitted and not task.is_in_doubt and _is_unreached(error)
     task.trouble = Trouble(
         sentence,
         since=before.since if before else now,
         unknown_since=((before and before.unknown_since) or now) if unknown else None,
         ends_at=task.ends_at,
         submitted=submitted,
+        presumed=order.presumed(now),
         unreached_since=((before and before.unreached_since) or now) if unreached else None,
     )
     is_waiting = not submitted or (task.verdict is not None and task.verdict.outcome is Outcome.WAITING)
     if is_waiting and answer is not None and patience.is_asked_to_wait(answer.status, answer.code):
         task.put_off_submissions(retry_after=answer.retry_after, now=now)
-    report("poll_failures" if submitted else "submission_failures", error, name=name, first=before is None)
+    report("poll_failures" if submitted else "submission_failures", error, name=order.label, first=before is None)
     return patience.endure(task.trouble, last=task.verdict, now=now)
 
 
@@ -90,6 +89,16 @@ def log_errors(batches: Iterable[BatchSnapshot], *, name: str) -> None:
     for batch in batches:
         for error in batch.errors:
             logger.warning("%s: batch %r: %s", name, batch.id, error)
+
+
+def log_waiting(reason: str, *, name: str) -> None:
+    """Log that a file of a task waits, once in a row: Flyte's console shows RUNNING from the first batch that runs on.
+
+    Args:
+        reason: Why, in words.
+        name: The task's name for the log.
+    """
+    _log(logging.WARNING, "%s: %s.", name, reason)
 
 
 def _is_unreached(error: Exception) -> bool:

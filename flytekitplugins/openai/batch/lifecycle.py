@@ -15,6 +15,7 @@ __all__ = [
     "WINDOW_SECONDS",
     "Outcome",
     "Verdict",
+    "has_passed_validation",
     "input_file_is_invisible",
     "is_internal_failure",
     "is_live",
@@ -40,6 +41,7 @@ class Outcome(Enum):
     """What Flyte is to be told."""
 
     WAITING = "waiting"
+    INITIALIZING = "initializing"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -67,6 +69,11 @@ def is_over(batch: BatchSnapshot, *, now: float) -> bool:
 def stands(batch: BatchSnapshot) -> bool:
     """Whether a batch is the answer by itself, whatever others there are."""
     return is_live(batch) or batch.status in SUCCEEDED
+
+
+def has_passed_validation(batch: BatchSnapshot) -> bool:
+    """Whether OpenAI has begun to run a batch, or has run it."""
+    return "in_progress_at" in batch.times or batch.status not in ("validating", "failed", "cancelling", "cancelled")
 
 
 def judge(batch: BatchSnapshot, *, now: float, partial_results: bool = False) -> Verdict:

@@ -29,6 +29,8 @@ class TaskMemory:
         not_before: When a submission that was put off is due.
         put_off: How often in a row it was.
         trouble: Why OpenAI cannot be asked, while that lasts.
+        waiting: Why a file of it waits, as it was seen last; "" when none does.
+        has_started: Whether a batch of it has passed validation, or Flyte was told so.
         is_in_doubt: Whether there may be a batch that this process made and does not know: the reply was lost.
     """
 
@@ -41,6 +43,8 @@ class TaskMemory:
     not_before: float = 0.0
     put_off: int = 0
     trouble: Trouble | None = None
+    waiting: str = ""
+    has_started: bool = False
     is_in_doubt: bool = False
 
     @property

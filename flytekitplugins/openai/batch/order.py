@@ -15,9 +15,13 @@ from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai.exceptions import InvalidInputError
 
 from .key import TaskKey
+from .lifecycle import Outcome
 from .submission import creation_request, shard_request
 
 __all__ = ["Order", "read_request", "read_shards"]
+
+# A file of the largest size is validated within minutes.
+VALIDATION_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Order:
         most: How many batches may be under way at once.
         tolerant: Whether the task has succeeded even if nothing came of it.
         local: Whether it runs in this process alone, and not in Flyte.
+        created_at: When Flyte created it, in Unix seconds.
     """
 
     batch_id: str
@@ -41,6 +46,7 @@ class Order:
     most: int | None = None
     tolerant: bool = False
     local: bool = False
+    created_at: float | None = None
 
     @cached_property
     def files(self) -> tuple[str, ...]:
@@ -57,6 +63,11 @@ class Order:
     def key(self) -> TaskKey | None:
         """By what the task's batches are found."""
         return TaskKey.read(self._metadata)
+
+    def presumed(self, now: float) -> Outcome:
+        """What it is taken to be when nobody can be asked, and nothing is remembered of it."""
+        is_young = self.created_at is not None and now - self.created_at < VALIDATION_SECONDS
+        return Outcome.INITIALIZING if self.shards is not None and is_young else Outcome.RUNNING
 
     @property
     def name(self) -> str:

@@ -33,6 +33,7 @@ class Trouble:
         unknown_since: Since when OpenAI has answered nothing but that it knows no such batch or file.
         ends_at: When the window of the task's batch closes, as far as that is known.
         submitted: Whether the task has a batch at all.
+        presumed: What the task is taken to be that this process has never seen.
         unreached_since: Since when a local run that has submitted nothing has not reached OpenAI.
     """
 
@@ -41,6 +42,7 @@ class Trouble:
     unknown_since: float | None = None
     ends_at: float | None = None
     submitted: bool = True
+    presumed: Outcome = Outcome.RUNNING
     unreached_since: float | None = None
 
 
@@ -81,7 +83,7 @@ def endure(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
         return Verdict(Outcome.FAILED, f"Gave up after {waited}. {trouble.sentence}")
     if not trouble.submitted:
         return Verdict(Outcome.WAITING, f"Not submitted yet, and tried again. {trouble.sentence}")
-    outcome = last.outcome if last is not None else Outcome.RUNNING
+    outcome = last.outcome if last is not None else trouble.presumed
     seen = f" Last seen: {last.message}." if last is not None and last.message else ""
     return Verdict(outcome, f"{trouble.sentence}{seen}")
 

@@ -79,6 +79,11 @@ class TaskPlan:
         return [shard.batch for shard in self.shards if shard.batch is not None]
 
     @property
+    def waiting(self) -> str:
+        """Why the first file that waits does, in words; "" when none waits."""
+        return next((shard.waiting for shard in self.shards if shard.waiting), "")
+
+    @property
     def has_any(self) -> bool:
         """Whether the task has a batch that was not refused."""
         return any(shard.batch is not None and not shard.waiting for shard in self.shards)

@@ -8,7 +8,7 @@ from typing import Any
 
 from flytekitplugins.openai._text import shortened
 
-from .lifecycle import Outcome, Verdict, judge
+from .lifecycle import Outcome, Verdict, has_passed_validation, judge
 from .planning import ShardPlan, TaskPlan
 from .snapshot import BatchError, BatchSnapshot
 
@@ -42,34 +42,37 @@ def judge_file(shard: ShardPlan, *, partial_results: bool, now: float) -> Verdic
 
 
 def judge_task(
-    plan: TaskPlan, *, requests: int | None, partial_results: bool, tolerant: bool = False, now: float
+    plan: TaskPlan,
+    *,
+    requests: int | None,
+    partial_results: bool,
+    tolerant: bool = False,
+    started: bool = False,
+    now: float,
 ) -> Verdict:
     """What a task of any number of files has come to.
+
+    Flyte sends each phase to its console once in an attempt, so that they come in this order: INITIALIZING or WAITING
+    until the first batch has passed validation, then RUNNING, whatever waits later.
 
     Args:
         plan: Its batches.
         requests: How many requests there are in all files together.
         partial_results: Whether the results of a batch that expired or was cancelled are good enough.
         tolerant: Whether a task of which nothing came has succeeded even so.
+        started: Whether a batch that no longer counts has passed validation, or Flyte was told RUNNING.
         now: Unix seconds.
     """
-    verdicts = [_judge_shard(shard, partial_results=partial_results, now=now) for shard in plan.shards]
-    if len(verdicts) == 1:
-        only = verdicts[0]
-        is_tolerated = tolerant and only.outcome in ENDS
-        return Verdict(Outcome.SUCCEEDED, only.message) if is_tolerated else only
-    if not verdicts:
+    if not plan.shards:
         return Verdict(Outcome.SUCCEEDED, "completed: there was nothing to run")
-    outcome = _outcome([verdict.outcome for verdict in verdicts], tolerant=tolerant)
-    progress = _progress(plan, verdicts, requests or 0)
-    if outcome is Outcome.SUCCEEDED:
-        return Verdict(outcome, f"completed: {progress}")
-    if outcome is Outcome.RUNNING:
-        return Verdict(outcome, f"in progress: {progress}")
-    first = next(verdict for verdict in verdicts if verdict.outcome is outcome)
-    if outcome is Outcome.WAITING:
-        return Verdict(outcome, f"{first.message or 'waiting'}; {progress}")
-    return Verdict(outcome, f"nothing came of any of the {len(verdicts):,} batches; the first: {first.message}")
+    verdicts = [_judge_shard(shard, partial_results=partial_results, now=now) for shard in plan.shards]
+    started = started or any(map(has_passed_validation, plan.batches))
+    outcome = _outcome([verdict.outcome for verdict in verdicts], tolerant=tolerant, started=started)
+    if outcome is Outcome.INITIALIZING:
+        return Verdict(outcome, _validating(plan))
+    if len(verdicts) == 1:
+        return Verdict(outcome, verdicts[0].message)
+    return Verdict(outcome, _said_of_many(outcome, plan, verdicts, requests or 0))
 
 
 def result_of(plan: TaskPlan, files: Sequence[str]) -> dict[str, Any]:
@@ -81,17 +84,23 @@ def result_of(plan: TaskPlan, files: Sequence[str]) -> dict[str, Any]:
 def summary_of(plan: TaskPlan) -> dict[str, Any]:
     """What is worth keeping beside the phase: of a single batch everything, of many the sums; and the errors."""
     batches = plan.batches
-    errors = _errors_in(batches)
+    more = {**_waiting_in(plan), **_errors_in(batches)}
     if len(plan.shards) == 1:
-        return {**batches[0].summary(), **errors} if batches else {}
+        return {**(batches[0].summary() if batches else {}), **more}
     counts = {name: sum(getattr(batch, name) for batch in batches) for name in ("total", "completed", "failed")}
     return {
         "batches": len(plan.shards),
         "batch_ids": [batch.id for batch in batches[:MOST_IDS]],
         "request_counts": counts,
         "statuses": _tally([batch.status for batch in batches]),
-        **errors,
+        **more,
     }
+
+
+def _waiting_in(plan: TaskPlan) -> dict[str, Any]:
+    """How many files wait, and why the first does."""
+    number = sum(bool(shard.waiting) for shard in plan.shards)
+    return {"waiting": {"files": number, "reason": plan.waiting}} if number else {}
 
 
 def _errors_in(batches: Sequence[BatchSnapshot]) -> dict[str, Any]:
@@ -118,7 +127,7 @@ def _judge_shard(shard: ShardPlan, *, partial_results: bool, now: float) -> Verd
     return judge(shard.batch, now=now, partial_results=partial_results)
 
 
-def _outcome(outcomes: Sequence[Outcome], *, tolerant: bool) -> Outcome:
+def _outcome(outcomes: Sequence[Outcome], *, tolerant: bool, started: bool) -> Outcome:
     if all(outcome in ENDS for outcome in outcomes):
         if tolerant:
             return Outcome.SUCCEEDED
@@ -126,7 +135,29 @@ def _outcome(outcomes: Sequence[Outcome], *, tolerant: bool) -> Outcome:
         return next(
             outcome for outcome in (Outcome.SUCCEEDED, Outcome.WORTH_RETRYING, Outcome.FAILED) if outcome in outcomes
         )
-    return Outcome.RUNNING if Outcome.RUNNING in outcomes else Outcome.WAITING
+    if started:
+        return Outcome.RUNNING
+    return Outcome.INITIALIZING if Outcome.RUNNING in outcomes else Outcome.WAITING
+
+
+def _validating(plan: TaskPlan) -> str:
+    """`OpenAI is validating 3 files`."""
+    number, files = sum(batch.status == "validating" for batch in plan.batches), len(plan.shards)
+    if number == files:
+        return f"OpenAI is validating {number:,} file{'s' * (number > 1)}"
+    return f"OpenAI is validating {number:,} of {files:,} files"
+
+
+def _said_of_many(outcome: Outcome, plan: TaskPlan, verdicts: Sequence[Verdict], requests: int) -> str:
+    progress = _progress(plan, verdicts, requests)
+    if outcome is Outcome.SUCCEEDED:
+        return f"completed: {progress}"
+    if outcome is Outcome.RUNNING:
+        return f"in progress: {progress}{plan.waiting and f'; {plan.waiting}'}"
+    if outcome is Outcome.WAITING:
+        return f"{plan.waiting or 'waiting'}; {progress}"
+    first = next(verdict for verdict in verdicts if verdict.outcome is outcome)
+    return f"nothing came of any of the {len(verdicts):,} batches; the first: {first.message}"
 
 
 def _progress(plan: TaskPlan, verdicts: Sequence[Verdict], requests: int) -> str:

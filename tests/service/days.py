@@ -210,14 +210,20 @@ def faults_of(world, node, day):
         Fault.POLLS_FAILED: (node.failed_polls <= world.kills, f"{node.failed_polls} polls failed"),
         Fault.BOUGHT_TWICE: (max(bought.values(), default=0) <= 1, f"{bought} completed"),
         Fault.LEFT_RUNNING: (not running, f"nobody will read {running}"),
-        Fault.WRONG_PHASE: ("input_file_id" in node.inputs.literals or _phases_are_in_order(node), f"{node.phases}"),
+        # A process that begins while nobody can be asked does not know what the others have told.
+        Fault.WRONG_PHASE: (bool(day.kills) or _phases_are_in_order(node), f"{node.phases}"),
         Fault.WRONG_RESULT: (node.end is not End.SUCCEEDED or _ids_in_result(node) <= set(completed), "not of these"),
     }
     return {fault: detail for fault, (is_well, detail) in checks.items() if not is_well}
 
 
 def _phases_are_in_order(node):
-    """Whether, in each attempt, what comes before RUNNING came before it; afterwards it would stay on the screen."""
+    """Whether, in each attempt, what comes before RUNNING came before it; afterwards it would stay on the screen.
+
+    A single file is told as in the published package.
+    """
+    if "input_file_id" in node.inputs.literals:
+        return True
     early = {TaskExecution.INITIALIZING, TaskExecution.WAITING_FOR_RESOURCES}
     pairs = itertools.combinations(node.events, 2)
     return not any(

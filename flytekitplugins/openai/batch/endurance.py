@@ -44,7 +44,7 @@ def endure(error: Exception, task: TaskMemory, *, order: Order, submitted: bool,
         unknown_since=((before and before.unknown_since) or now) if unknown else None,
         ends_at=task.ends_at,
         submitted=submitted,
-        presumed=order.presumed(now),
+        presumed=before.presumed if before else order.presumed(now),
         unreached_since=((before and before.unreached_since) or now) if unreached else None,
     )
     is_waiting = not submitted or (task.verdict is not None and task.verdict.outcome is Outcome.WAITING)

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import contextvars
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 from flytekit import FlyteContextManager
 
 from .exceptions import OpenAIPluginError
 
-__all__ = ["is_local_run", "said_plainly"]
+__all__ = ["beside_running_loop", "is_local_run", "said_plainly"]
+
+T = TypeVar("T")
 
 
 def is_local_run() -> bool:
     """Whether this process runs a workflow by itself, with no Flyte around it."""
     state = FlyteContextManager.current_context().execution_state
     return state is None or state.is_local_execution()
+
+
+def beside_running_loop(run: Callable[[], T], *, interrupted: Callable[[Future[T]], None] | None = None) -> T:
+    """Call what runs an event loop of its own: in another thread, if this one runs a loop already.
+
+    Python runs no loop inside another, and in a notebook's cell, or in an `async def` test, there is one.
+
+    Args:
+        run: What flytekit does in a local run.
+        interrupted: Called when this thread gets a `KeyboardInterrupt` meanwhile, with the future of what `run`
+            returns. It must see to it that the call ends.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run()
+    with ThreadPoolExecutor(1, thread_name_prefix="local-run") as thread:
+        # flytekit keeps in the context that this is a local run.
+        result = thread.submit(contextvars.copy_context().run, run)
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            if interrupted is not None:
+                interrupted(result)
+            raise
+        except asyncio.CancelledError:
+            # Its loop was stopped by a handler of the signal that raised nothing.
+            raise KeyboardInterrupt from None
 
 
 @contextmanager

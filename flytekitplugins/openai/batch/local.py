@@ -7,9 +7,11 @@ import contextlib
 import contextvars
 import os
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import Any
 
 from flyteidl.core.execution_pb2 import TaskExecution
 from flytekit.extend.backend.base_connector import Resource
@@ -23,7 +25,7 @@ from flytekitplugins.openai.exceptions import PassingError
 from .connector import BatchEndpointConnector, BatchEndpointMetadata
 from .progress import stderr_console
 
-__all__ = ["cancel", "watch"]
+__all__ = ["LocalRun", "cancel", "watch"]
 
 POLL_SECONDS = 1.0
 # Where lines stay, there is one for each new state and in between fewer and fewer.
@@ -49,6 +51,32 @@ async def watch(name: str, connector: BatchEndpointConnector, resource_meta: Bat
                 await asyncio.sleep(POLL_SECONDS)
     finally:
         await close_clients()
+
+
+class LocalRun:
+    """A run of a batch task, which another thread than its own may stop."""
+
+    def __init__(self) -> None:
+        self.resource_meta: BatchEndpointMetadata | None = None
+        self._watching: asyncio.Task[Any] | None = None
+        self._thread = 0
+        self._is_stopped = False
+
+    async def watch(
+        self, name: str, connector: BatchEndpointConnector, resource_meta: BatchEndpointMetadata
+    ) -> Resource:
+        """As the function of this name, until it is stopped."""
+        self._thread = threading.get_ident()
+        self.resource_meta, self._watching = resource_meta, asyncio.current_task()
+        if self._is_stopped:
+            raise asyncio.CancelledError
+        return await watch(name, connector, resource_meta)
+
+    def stop(self) -> None:
+        """Watch no more, if that goes on in another thread; what is just being created is not watched at all."""
+        self._is_stopped = True
+        if self._watching is not None and self._thread != threading.get_ident():
+            self._watching.get_loop().call_soon_threadsafe(self._watching.cancel)
 
 
 def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEndpointMetadata) -> None:

@@ -68,7 +68,7 @@ def judge_task(
     verdicts = [_judge_shard(shard, partial_results=partial_results, now=now) for shard in plan.shards]
     started = started or any(map(has_passed_validation, plan.batches))
     outcome = _outcome([verdict.outcome for verdict in verdicts], tolerant=tolerant, started=started)
-    if outcome is Outcome.INITIALIZING:
+    if outcome is Outcome.INITIALIZING and any(batch.status == "validating" for batch in plan.batches):
         return Verdict(outcome, _validating(plan))
     if len(verdicts) == 1:
         return Verdict(outcome, verdicts[0].message)
@@ -152,7 +152,7 @@ def _said_of_many(outcome: Outcome, plan: TaskPlan, verdicts: Sequence[Verdict],
     progress = _progress(plan, verdicts, requests)
     if outcome is Outcome.SUCCEEDED:
         return f"completed: {progress}"
-    if outcome is Outcome.RUNNING:
+    if outcome in (Outcome.RUNNING, Outcome.INITIALIZING):
         return f"in progress: {progress}{plan.waiting and f'; {plan.waiting}'}"
     if outcome is Outcome.WAITING:
         return f"{plan.waiting or 'waiting'}; {progress}"

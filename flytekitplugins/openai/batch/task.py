@@ -1,7 +1,10 @@
 """The three tasks for a batch of one file: upload it, run it, download the results."""
 
 # No `from __future__ import annotations`: flytekit and mashumaro read the types of BatchResult.
+import functools
 import os
+import signal
+from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional  # noqa: UP035 (as in the published interface)
@@ -19,13 +22,13 @@ from flytekit.types.file import HTMLPage, JSONLFile
 from mashumaro.mixins.json import DataClassJSONMixin
 
 from flytekitplugins.openai._client import sync_client
-from flytekitplugins.openai._flyte import said_plainly
+from flytekitplugins.openai._flyte import beside_running_loop, said_plainly
 
 from .connector import BatchEndpointConnector
 from .container import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
 from .deck import publish_report
 from .files import download_file
-from .local import cancel, watch
+from .local import LocalRun, cancel
 from .progress import StepProgress
 from .requests import Cutter, Limits
 from .tally import Tally, tally_files
@@ -141,8 +144,20 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
 
     # What flytekit does in a local run; see `local` for why ours does it otherwise.
 
+    def execute(self, **kwargs: Any) -> Any:
+        """What flytekit does in a local run, also in a notebook, where an interrupt comes as an exception."""
+        self._local_run = LocalRun()
+        return beside_running_loop(functools.partial(super().execute, **kwargs), interrupted=self._interrupted)
+
+    def _interrupted(self, result: Future[Any]) -> None:
+        self._local_run.stop()
+        # What is being created is waited for: it takes seconds, and nobody else knows of it.
+        wait([result])
+        if self._local_run.resource_meta is not None:
+            self.connector_signal_handler(self._local_run.resource_meta, signal.SIGINT, None)
+
     async def _get(self, resource_meta: Any) -> Resource:
-        resource = await watch(self.name, self._connector, resource_meta)
+        resource = await self._local_run.watch(self.name, self._connector, resource_meta)
         self._ended.add(resource_meta.order.name)
         return resource
 
@@ -150,6 +165,8 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
         """Cancel the batch when the run is interrupted; flytekit asks this of every batch the run ever made."""
         if resource_meta.order.name not in self._ended:
             cancel(self.name, self._connector, resource_meta)
+            # flytekit exits after this, which a notebook's kernel does not do at once.
+            self._local_run.stop()
 
 
 class OpenAIFileDefaultImages(DefaultImages):

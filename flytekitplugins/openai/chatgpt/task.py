@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 from flytekit import kwtypes
@@ -12,6 +13,7 @@ from flytekit.core.interface import Interface
 from flytekit.extend.backend.base_connector import Resource, SyncConnectorExecutorMixin
 
 from flytekitplugins.openai._client import close_clients
+from flytekitplugins.openai._flyte import beside_running_loop
 
 from .connector import TIMEOUT_SECONDS
 from .conversation import check_config, check_timeout
@@ -68,6 +70,10 @@ class ChatGPTTask(SyncConnectorExecutorMixin, PythonTask[dict[str, Any]]):
     def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
         """What the connector is told."""
         return {**copy.deepcopy(self.task_config or {}), **self._more}
+
+    def execute(self, **kwargs: Any) -> Any:
+        """What flytekit does in a local run, also in a notebook."""
+        return beside_running_loop(functools.partial(super().execute, **kwargs))
 
     async def _do(self, *args: Any, **kwargs: Any) -> Resource:
         """What flytekit does in a local run; nobody else closes the connections of its loop."""

@@ -217,6 +217,15 @@ def test_config_that_nobody_takes_is_told_when_the_workflow_is_made():
         ({"min_success_ratio": 1.1}, "min_success_ratio must be between 0 and 1, not 1.1."),
         ({"min_success_ratio": 95}, "min_success_ratio must be between 0 and 1, not 95."),
         ({"max_concurrent_batches": 0}, "max_concurrent_batches must be 1 or more, or None, not 0."),
+        (
+            {"input_expires_after": timedelta(minutes=59)},
+            "input_expires_after must be a timedelta from an hour to 30 days, or None, "
+            "not datetime.timedelta(seconds=3540).",
+        ),
+        (
+            {"input_expires_after": 7200},
+            "input_expires_after must be a timedelta from an hour to 30 days, or None, not",
+        ),
     ],
 )
 def test_number_out_of_range_is_told_when_the_workflow_is_made(arguments, told):

@@ -1,5 +1,6 @@
 """A full queue at OpenAI's is waited out."""
 
+import pytest
 from flyteidl.core.execution_pb2 import TaskExecution
 
 from flytekitplugins.openai.emulator import BatchFault, CallFault
@@ -63,14 +64,17 @@ def test_file_that_is_not_found_yet_is_submitted_again(world):
     assert (node.end, world.statuses()) == (End.SUCCEEDED, ["failed", "failed", "completed"])
 
 
-def test_file_that_is_never_found_is_told(world):
-    """Four batches that cannot find it are proof enough."""
-    fault = {"code": "invalid_request", "param": "file_id", "message": "Cannot find file"}
-    world.emulator.order(BatchFault(**fault, times=None))
-    node = world.node()
-    world.run(node, seconds=HOUR)
-    assert (node.end, world.statuses()) == (End.FAILED, ["failed"] * 4)
-    assert node.state.message.startswith("Cannot find file. The batch was created with the key")
+@pytest.mark.parametrize("shards", [None, 2])
+def test_file_that_is_there_and_is_never_found_is_openais_fault(world, shards):
+    """Four batches that cannot find it are proof enough; no key is blamed, and another attempt may fare better."""
+    fault = {"code": "invalid_request", "param": "file_id", "message": "Cannot find file file-1."}
+    world.emulator.order(BatchFault(**fault, times=4 * (shards or 1)))
+    node = world.sharded_node(shards, retries=1) if shards else world.node(retries=1)
+    world.run(node, seconds=3 * HOUR)
+    assert (node.end, node.state.attempt) == (End.SUCCEEDED, 1)
+    [failure] = [event for event in node.events if event.phase == TaskExecution.RETRYABLE_FAILED]
+    assert "Cannot find file file-1. OpenAI's Files API has this file, so that the fault is OpenAI's" in failure.message
+    assert "The batch was created with the key" not in failure.message
 
 
 def test_file_of_another_project_is_told_at_once(world):
@@ -78,6 +82,7 @@ def test_file_of_another_project_is_told_at_once(world):
     node = world.node(file_id="file-elsewhere")
     world.run(node, seconds=HOUR)
     assert (node.end, world.statuses()) == (End.FAILED, ["failed"])
+    assert "The batch was created with the key from secret 'FLYTE_OPENAI_API_KEY'" in node.state.message
 
 
 def test_too_many_creations_are_waited_out(world):

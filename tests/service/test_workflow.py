@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,47 @@ def test_files_are_deleted_when_asked_for(world, requests_file):
     run = start(world, delete_files=True, max_resubmissions=1)
     assert run.run(requests_file(make_requests(5))).succeeded == 5
     assert files_at(world) == []
+
+
+FAILURES = {
+    "refused": [CallFault(method="POST", path="/v1/batches", status=400, times=None)],
+    "failed": [BatchFault(code="invalid_value", line=1, times=None)],
+    "without a result": [RequestFault(custom_id="r-*", status=400, times=None)],
+}
+
+
+@pytest.mark.parametrize("max_resubmissions", [0, 1])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_files_of_what_fails_are_deleted_when_asked_for(world, requests_file, failure, max_resubmissions):
+    """Nobody will come back for them."""
+    world.emulator.order(*FAILURES[failure])
+    run = start(world, delete_files=True, max_resubmissions=max_resubmissions)
+    with pytest.raises((NodeFailedError, TooFewSucceededError)):
+        run.run(requests_file(make_requests(5)))
+    assert files_at(world) == []
+
+
+def test_results_that_are_too_few_are_not_deleted(world, requests_file):
+    """They have been paid for, and somebody may want them all the same."""
+    world.emulator.order(RequestFault(custom_id="r-1", status=400))
+    with pytest.raises(TooFewSucceededError):
+        start(world, delete_files=True, min_success_ratio=1.0).run(requests_file(make_requests(5)))
+    assert len(files_at(world)) == 5
+
+
+def test_files_that_cannot_be_deleted_fail_nothing(world, requests_file):
+    """The connector's key may not be allowed to; the task tells why it failed, and the log the rest."""
+    world.emulator.order(*FAILURES["failed"], CallFault(method="DELETE", path="/v1/files/*", status=403, times=None))
+    with pytest.raises(NodeFailedError, match="nothing came of any of the 2 batches"):
+        start(world, delete_files=True).run(requests_file(make_requests(5)))
+    assert "2 of 2 files at OpenAI were not deleted: Could not delete file" in world.log()
+
+
+def test_input_files_expire_when_told_to(world, requests_file):
+    """OpenAI keeps them for 30 days otherwise."""
+    start(world, input_expires_after=timedelta(hours=2)).run(requests_file(make_requests(5)))
+    files = list(world.client.files.list(purpose="batch"))
+    assert {file.expires_at - file.created_at for file in files} == {2 * HOUR}
 
 
 def test_files_that_are_gone_do_not_fail_the_deletion(world, requests_file):

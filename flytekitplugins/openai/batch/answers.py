@@ -17,7 +17,7 @@ from flytekitplugins.openai._client import Account, platform_url
 
 from . import history, lifecycle
 from .lifecycle import Outcome, Verdict
-from .planning import TaskPlan
+from .planning import ShardPlan, TaskPlan
 from .shards import result_of, summary_of
 from .snapshot import BatchSnapshot
 
@@ -39,7 +39,7 @@ PHASES: dict[Outcome, TaskExecution.Phase] = {
 async def as_resource(plan: TaskPlan, verdict: Verdict, account: Account, *, shards: Sequence[str] | None) -> Resource:
     """The answer to a poll; once the task succeeded, with its `result`: a batch object, or those of its `shards`."""
     message = verdict.message
-    if verdict.outcome is Outcome.FAILED and any(map(lifecycle.input_file_is_invisible, plan.batches)):
+    if verdict.outcome is Outcome.FAILED and any(map(_lacks_its_file, plan.shards)):
         message = f"{message.removesuffix('.')}. {_about_keys(account)}"
     result: dict[str, Any] | None = None
     if verdict.outcome is Outcome.SUCCEEDED:
@@ -74,6 +74,10 @@ def links(batch_ids: Sequence[str]) -> list[TaskLog]:
     names = ["OpenAI batch"] if len(urls) == 1 else [f"OpenAI batch {number}" for number in range(1, len(urls) + 1)]
     # Without the flag Flyte shows no link of a task before it is RUNNING.
     return [TaskLog(uri=url, name=name, ShowWhilePending=True) for url, name in zip(urls, names, strict=True)]
+
+
+def _lacks_its_file(shard: ShardPlan) -> bool:
+    return shard.batch is not None and not shard.is_seen and lifecycle.input_file_is_invisible(shard.batch)
 
 
 def _about_keys(account: Account) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, ParamSpec, TypeVar
@@ -32,6 +33,7 @@ from flytekitplugins.openai.exceptions import (
 from . import lifecycle, patience
 from .answers import PHASES, as_logs, as_metrics, as_resource, links
 from .cancellation import Cancellations
+from .cleanup import delete_input_files
 from .controller import Controller
 from .encoding import MAX_BYTES, decode_fields, encode_fields
 from .endurance import endure, log_errors, log_waiting, recover, report
@@ -85,6 +87,7 @@ class BatchEndpointMetadata(ResourceMeta):
         requests: How many requests there are in all files.
         max_concurrent_batches: How many batches may be under way at once.
         tolerant: Whether the task has succeeded even if nothing came of it.
+        delete_files: Whether the files to run are deleted at OpenAI when the task fails for good.
         local: Whether the task runs in this process alone, in a local run or in somebody's test, and not in Flyte.
         created_at: When Flyte created the task, in Unix seconds.
         refused: Why there will never be a batch, in a sentence; `None` when there is one, or may be.
@@ -100,6 +103,7 @@ class BatchEndpointMetadata(ResourceMeta):
     requests: int | None = field(default=None, compare=False)
     max_concurrent_batches: int | None = field(default=None, compare=False)
     tolerant: bool = field(default=False, compare=False)
+    delete_files: bool = field(default=False, compare=False)
     local: bool = field(default=False, compare=False)
     created_at: int | None = field(default=None, compare=False)
     refused: str | None = field(default=None, compare=False)
@@ -192,9 +196,13 @@ class BatchEndpointConnector(AsyncConnectorBase):
         except OpenAIPluginError as error:
             if not output_prefix:
                 raise
-            report("refused_tasks", error, name=f"task {task_template.id.name!r}", last=True)
-            custom = task_template.custom or {}
-            return BatchEndpointMetadata(custom.get("openai_organization"), "", refused=str(error))
+            name, custom = f"task {task_template.id.name!r}", task_template.custom or {}
+            report("refused_tasks", error, name=name, last=True)
+            metadata = _account_metadata(custom)
+            if custom.get("delete_files"):
+                with contextlib.suppress(OpenAIPluginError):
+                    await delete_input_files(RemoteBatches(_account(metadata)), read_shards(inputs)[0] or [], name=name)
+            return replace(metadata, refused=str(error))
 
     async def get(  # type: ignore[override]  # the same
         self, resource_meta: BatchEndpointMetadata, **_kwargs: Any
@@ -289,17 +297,15 @@ class BatchEndpointConnector(AsyncConnectorBase):
     ) -> BatchEndpointMetadata:
         custom = task_template.custom or {}
         shards, requests = read_shards(inputs)
-        metadata = BatchEndpointMetadata(
-            openai_org=custom.get("openai_organization"),
-            batch_id="",
-            openai_project=custom.get("openai_project"),
-            secret_arg=custom.get("secret_arg"),
+        metadata = replace(
+            _account_metadata(custom),
             partial_results=bool(custom.get("partial_results")),
             request=read_request(custom, inputs, output_prefix=output_prefix, execution=execution),
             shards=shards,
             requests=requests,
             max_concurrent_batches=_whole(custom.get("max_concurrent_batches")),
             tolerant=bool(custom.get("tolerant")),
+            delete_files=bool(custom.get("delete_files")),
             # Flyte always says whose call it is.
             local=execution is None,
             created_at=int(time.time()),
@@ -340,6 +346,8 @@ class BatchEndpointConnector(AsyncConnectorBase):
         verdict = _judge(resource_meta, plan, task, now=now)
         if verdict.outcome in (Outcome.FAILED, Outcome.WORTH_RETRYING):
             log_errors(plan.batches, name=order.label)
+        if verdict.outcome is Outcome.FAILED and resource_meta.delete_files:
+            await delete_input_files(RemoteBatches(account), order.files, name=order.label)
         if plan.waiting and not task.waiting:
             log_waiting(plan.waiting, name=order.label)
         resource = await as_resource(plan, verdict, account, shards=resource_meta.shards)
@@ -387,6 +395,16 @@ async def _submit_once(remote: RemoteBatches, metadata: BatchEndpointMetadata) -
     doing = f"create a batch from file {request['input_file_id']!r}"
     batch = await _within_budget(remote.create(request), doing)
     return replace(metadata, batch_id=batch.id, request=None)
+
+
+def _account_metadata(custom: Mapping[str, Any]) -> BatchEndpointMetadata:
+    """The metadata of a task that has no batch yet, with the account that its template names."""
+    return BatchEndpointMetadata(
+        openai_org=custom.get("openai_organization"),
+        batch_id="",
+        openai_project=custom.get("openai_project"),
+        secret_arg=custom.get("secret_arg"),
+    )
 
 
 def _account(metadata: BatchEndpointMetadata) -> Account:

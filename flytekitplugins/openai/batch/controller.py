@@ -58,7 +58,7 @@ class Controller:
             return self._still_waiting(TaskPlan(tuple(ShardPlan(known[file_id]) for file_id in self._order.files)))
         plan = self._plan(batches, known)
         # What waits, or is to be made, depends on what else there is. So does the end of a single batch.
-        if self._order.shards is None or any(shard.waiting or shard.submit for shard in plan.shards):
+        if self._order.shards is None or any(shard.waiting or shard.submit or shard.is_seen for shard in plan.shards):
             return await self.settle(known)
         return self._still_waiting(plan)
 

@@ -96,6 +96,7 @@ _SOUND: dict[str, Callable[[object], bool]] = {
     "requests": _is_count_or_none,
     "max_concurrent_batches": _is_count_or_none,
     "tolerant": lambda value: isinstance(value, (bool, type(None))),
+    "delete_files": lambda value: isinstance(value, (bool, type(None))),
     "local": lambda value: isinstance(value, (bool, type(None))),
     "created_at": _is_count_or_none,
     "refused": _is_text_or_none,

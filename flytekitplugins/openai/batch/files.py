@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flytekit import lazy_module, logger
 
+from flytekitplugins.openai._arguments import call_arguments
 from flytekitplugins.openai._client import Account, came_over_http
 from flytekitplugins.openai._errors import explained
 from flytekitplugins.openai.exceptions import IncompleteFileError, UnavailableError
@@ -34,7 +35,9 @@ SIZE_RETRIES = 2
 SIZE_SECONDS = 10.0
 
 
-def upload_file(client: openai.OpenAI, path: Path, *, name: str, account: Account) -> str:
+def upload_file(
+    client: openai.OpenAI, path: Path, *, name: str, account: Account, expires_after: int | None = None
+) -> str:
     """Upload a batch input file and return its id.
 
     Args:
@@ -42,6 +45,7 @@ def upload_file(client: openai.OpenAI, path: Path, *, name: str, account: Accoun
         path: Where the file is.
         name: What it is called at OpenAI, which takes only names that end in `.jsonl`.
         account: For the error message.
+        expires_after: Seconds after which OpenAI deletes it; after 30 days by default.
 
     Raises:
         RefusedError: OpenAI refuses the file or the key.
@@ -50,7 +54,11 @@ def upload_file(client: openai.OpenAI, path: Path, *, name: str, account: Accoun
     doing = f"upload the requests as {name!r}"
     # An open handle is streamed; the SDK would read a Path into memory, three times over.
     with path.open("rb") as handle, explained(account, doing):
-        file_id = getattr(client.files.create(file=(name, handle), purpose="batch"), "id", None)
+        request: dict[str, Any] = {"file": (name, handle), "purpose": "batch"}
+        if expires_after is not None:
+            request["expires_after"] = {"anchor": "created_at", "seconds": expires_after}
+        create = client.files.create
+        file_id = getattr(create(**call_arguments(request, create)), "id", None)
         if not isinstance(file_id, str) or not file_id:
             raise UnavailableError(f"Could not {doing}: the answer was not a file.")
         return file_id

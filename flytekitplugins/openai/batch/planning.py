@@ -50,6 +50,7 @@ class ShardPlan:
         waiting: Why the file waits to be submitted again, in words; "" when it does not.
         refusals: How often it was refused, if it waits.
         refused: Why OpenAI will not make a batch of it, in words; "" when that is not so.
+        is_seen: Whether its batches failed because OpenAI did not find the file, which it has all the same.
     """
 
     batch: BatchSnapshot | None = None
@@ -58,6 +59,7 @@ class ShardPlan:
     waiting: str = ""
     refusals: int = 0
     refused: str = ""
+    is_seen: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def plan_shard(
         or len(invisible) > INVISIBLE_FILE_ATTEMPTS
         or (last in internal and len(internal) > INTERNAL_FAILURE_ATTEMPTS)
     ):
-        return ShardPlan(last)
+        return ShardPlan(last, is_seen=file_is_visible and input_file_is_invisible(last))
     return ShardPlan(
         last,
         submit=_is_due(last, len(refusals), batches, now),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -136,6 +137,16 @@ class RemoteBatches:
                 return False
             raise
         return True
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file; one that is gone already is left alone.
+
+        Raises:
+            RefusedError: OpenAI refuses the key.
+            UnavailableError: OpenAI did not answer.
+        """
+        with explained(self._account, f"delete file {file_id!r}"), contextlib.suppress(openai.NotFoundError):
+            await self._client.files.delete(file_id)
 
     async def _page(self, limit: int, after: str | None) -> Page:
         doing = "read the list of batches"

@@ -20,6 +20,10 @@ MOST_ERRORS = 1_000
 MOST_IDS = 100
 # Characters of an error's message in the summary. OpenAI's have a hundred or two.
 LONGEST_MESSAGE = 500
+FILE_IS_THERE = (
+    "OpenAI's Files API has this file, so that the fault is OpenAI's, and not that of a key; run the task again, which "
+    "submits the same file."
+)
 ENDS = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.WORTH_RETRYING)
 _RESULT_FIELDS = ("input_file_id", "output_file_id", "error_file_id", "endpoint", "model", "status")
 
@@ -37,7 +41,7 @@ def judge_file(shard: ShardPlan, *, partial_results: bool, now: float) -> Verdic
     verdict = _judge_shard(shard, partial_results=partial_results, now=now)
     errors = shard.batch.errors if shard.batch is not None and not shard.refused else ()
     if verdict.outcome in (Outcome.FAILED, Outcome.WORTH_RETRYING) and errors and errors[0].message:
-        return replace(verdict, message=errors[0].message)
+        return replace(verdict, message=_with_remedy(errors[0].message, shard))
     return verdict
 
 
@@ -124,7 +128,14 @@ def _judge_shard(shard: ShardPlan, *, partial_results: bool, now: float) -> Verd
         return Verdict(Outcome.FAILED, shard.refused)
     if shard.waiting or shard.batch is None:
         return Verdict(Outcome.WAITING, shard.waiting)
-    return judge(shard.batch, now=now, partial_results=partial_results)
+    verdict = judge(shard.batch, now=now, partial_results=partial_results)
+    if shard.is_seen:
+        return Verdict(Outcome.WORTH_RETRYING, _with_remedy(verdict.message, shard))
+    return verdict
+
+
+def _with_remedy(message: str, shard: ShardPlan) -> str:
+    return f"{message.removesuffix('.')}. {FILE_IS_THERE}" if shard.is_seen else message
 
 
 def _outcome(outcomes: Sequence[Outcome], *, tolerant: bool, started: bool) -> Outcome:

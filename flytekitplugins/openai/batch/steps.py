@@ -1,9 +1,9 @@
 """The steps of `create_batch`: an input of any size goes up in shards, runs as so many batches, and is put together."""
 
 # No `from __future__ import annotations`: flytekit reads the types of the interfaces.
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Dict, List  # noqa: UP035 (flytekit reads them)
+from typing import TYPE_CHECKING, Any, Dict, List  # noqa: UP035 (flytekit reads them)
 
 import flytekit
 from flytekit import FlyteContextManager, ImageSpec, kwtypes
@@ -14,7 +14,7 @@ from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskTemplate
 from flytekit.types.file import JSONLFile
 
-from flytekitplugins.openai._client import sync_client
+from flytekitplugins.openai._client import Account, sync_client
 from flytekitplugins.openai._flyte import said_plainly
 from flytekitplugins.openai.exceptions import TooFewSucceededError
 
@@ -36,6 +36,9 @@ from .task import (
     UploadJSONLFileTask,
 )
 from .uploading import Uploads, upload_shards
+
+if TYPE_CHECKING:
+    import openai
 
 __all__ = [
     "BatchShardsTask",
@@ -104,6 +107,10 @@ class CollectResultsExecutor(ShimTaskExecutor["CollectResultsTask"]):
         batches = [ran.result.get("batches") or [] for ran in rounds]
         publish_report(tt, batches, tally, page=report, complaint=complaint)
         if complaint:
+            if tt.custom.get("delete_files") and not tally.succeeded:
+                # Nobody will come back for them; with anything that succeeded in them, somebody may.
+                with sync_client(account) as client:
+                    _delete_files(client, [ran.result for ran in rounds], account)
             raise TooFewSucceededError(complaint)
         return BatchResult.of(tally, output=output, errors=errors, report=report)
 
@@ -115,12 +122,8 @@ class DeleteFilesExecutor(ShimTaskExecutor["DeleteFilesTask"]):
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Delete every file that the batches read or wrote."""
         account = account_of(tt)
-        names = ("input_file_id", "output_file_id", "error_file_id")
-        batches = [batch for result in kwargs["results"] for batch in result["batches"]]
         with sync_client(account) as client:
-            for file_id in dict.fromkeys(batch.get(name) for batch in batches for name in names):
-                if file_id:
-                    delete_file(client, file_id, account)
+            _delete_files(client, kwargs["results"], account)
 
 
 class UploadShardsTask(UploadJSONLFileTask):
@@ -133,6 +136,7 @@ class UploadShardsTask(UploadJSONLFileTask):
         task_config: Whose account to use.
         container_image: As for `UploadJSONLFileTask`.
         endpoint: Where every request must go.
+        input_expires_after: Seconds after which OpenAI deletes the uploaded files; after 30 days by default.
         **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
     """
 
@@ -146,9 +150,13 @@ class UploadShardsTask(UploadJSONLFileTask):
         container_image: str | ImageSpec | None = None,
         *,
         endpoint: str = DEFAULTS["endpoint"],
+        input_expires_after: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name, task_config, container_image, options={"endpoint": endpoint}, **kwargs)
+        options: dict[str, Any] = {"endpoint": endpoint}
+        if input_expires_after is not None:
+            options["input_expires_after"] = input_expires_after
+        super().__init__(name, task_config, container_image, options=options, **kwargs)
 
 
 class UploadAgainTask(UploadShardsTask):
@@ -171,6 +179,7 @@ class BatchShardsTask(BatchEndpointTask):
         config: As for `BatchEndpointTask`, and the same for every batch.
         max_concurrent_batches: How many may be under way at once; as many as OpenAI takes by default.
         tolerant: The task succeeds even if nothing came of any of its batches.
+        delete_files: Delete the files at OpenAI if the task fails for good.
         **kwargs: Anything else that `BatchEndpointTask` takes.
     """
 
@@ -186,10 +195,15 @@ class BatchShardsTask(BatchEndpointTask):
         *,
         max_concurrent_batches: int | None = None,
         tolerant: bool = False,
+        delete_files: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(name, config, partial_results=True, **kwargs)
-        optional = {"max_concurrent_batches": max_concurrent_batches, "tolerant": tolerant}
+        optional = {
+            "max_concurrent_batches": max_concurrent_batches,
+            "tolerant": tolerant,
+            "delete_files": delete_files,
+        }
         self._custom |= {key: value for key, value in optional.items() if value}
 
 
@@ -204,6 +218,7 @@ class CollectResultsTask(DownloadJSONFilesTask):
         container_image: As for `UploadJSONLFileTask`.
         min_success_ratio: The part of the requests that must have succeeded, from 0 to 1.
         title: What the report is about; the task's name by default.
+        delete_files: Delete the files at OpenAI if none of the requests succeeded, and the task fails for it.
         **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
     """
 
@@ -218,9 +233,12 @@ class CollectResultsTask(DownloadJSONFilesTask):
         *,
         min_success_ratio: float = 0.0,
         title: str = "",
+        delete_files: bool = False,
         **kwargs: Any,
     ) -> None:
-        options = {"min_success_ratio": min_success_ratio, "title": title}
+        options: dict[str, Any] = {"min_success_ratio": min_success_ratio, "title": title}
+        if delete_files:
+            options["delete_files"] = True
         super().__init__(name, task_config, container_image, options=options, **kwargs)
 
 
@@ -232,13 +250,30 @@ class DeleteFilesTask(FileTask):
     _INTERFACE = Interface(inputs=RESULTS)
 
 
+def _delete_files(client: "openai.OpenAI", results: Iterable[Mapping[str, Any]], account: Account) -> None:
+    """Delete every file that these batches read or wrote."""
+    names = ("input_file_id", "output_file_id", "error_file_id")
+    batches = [batch for result in results for batch in result["batches"]]
+    for file_id in dict.fromkeys(batch.get(name) for batch in batches for name in names):
+        if file_id:
+            delete_file(client, file_id, account)
+
+
 def _upload(template: TaskTemplate, file: JSONLFile, open_input: Any, *, may_be_empty: bool = False) -> LiteralMap:
     index = working_directory() / "index.jsonl"
     cutter = Cutter(template.custom["endpoint"], limits=Limits(), many=BEYOND_ONE_POD, may_be_empty=may_be_empty)
     uploads = Uploads.of(name_of(file), flytekit.current_context().output_metadata_prefix)
     with StepProgress(template.id.name, total=size_of(file)) as progress, index.open("wb") as target:
+        expires_after = template.custom.get("input_expires_after")
         uploaded = upload_shards(
-            open_input, cutter, uploads=uploads, account=account_of(template), index=target, progress=progress
+            open_input,
+            cutter,
+            uploads=uploads,
+            account=account_of(template),
+            index=target,
+            progress=progress,
+            # In a protobuf Struct it was a float.
+            expires_after=None if expires_after is None else int(expires_after),
         )
     outputs = {"input_file_ids": uploaded.file_ids, "requests": uploaded.requests, "index": JSONLFile(str(index))}
     # flytekit takes a list that an executor returns for one of nothing in particular, and refuses it.

@@ -105,6 +105,7 @@ def upload_shards(
     index: BinaryIO,
     progress: StepProgress,
     name_of: Callable[[Shard], str] | None = None,
+    expires_after: int | None = None,
 ) -> Uploaded:
     """Upload an input, as many files as it takes.
 
@@ -118,13 +119,19 @@ def upload_shards(
         index: Where the index of the requests goes.
         progress: What is shown meanwhile.
         name_of: Names the files in another way.
+        expires_after: Seconds after which OpenAI deletes them.
 
     Raises:
         InvalidInputError: The input cannot be sent.
         RefusedError: OpenAI refuses a file or the key.
         UnavailableError: OpenAI was not reached.
     """
-    with sync_client(account) as client, _Spool(client, account, name_of or uploads.file_name) as spool:
+
+    def send(path: Path, shard: Shard) -> str:
+        name = (name_of or uploads.file_name)(shard)
+        return upload_file(client, path, name=name, account=account, expires_after=expires_after)
+
+    with sync_client(account) as client, _Spool(send) as spool:
         writer = IndexWriter(index)
         read = 0
         try:
@@ -162,10 +169,8 @@ def upload_shards(
 class _Spool:
     """Shards on their way: written to the disk, uploaded from there in the background, and removed."""
 
-    def __init__(self, client: openai.OpenAI, account: Account, name_of: Callable[[Shard], str]) -> None:
-        self._client = client
-        self._account = account
-        self._name_of = name_of
+    def __init__(self, send: Callable[[Path, Shard], str]) -> None:
+        self._send = send
         self._directory = Path(tempfile.mkdtemp(prefix="shards-"))
         self._pool = ThreadPoolExecutor(CONCURRENT_UPLOADS, thread_name_prefix="upload")
         self._written: dict[int, BinaryIO] = {}
@@ -190,7 +195,7 @@ class _Spool:
     def upload(self, shard: Shard) -> None:
         """Upload a shard that is complete; waits while too many are on their way."""
         self._written.pop(shard.number).close()
-        self._uploads[shard.number] = self._pool.submit(self._upload, shard.number, self._name_of(shard))
+        self._uploads[shard.number] = self._pool.submit(self._upload, shard)
         while len(running := [upload for upload in self._uploads.values() if not upload.done()]) > CONCURRENT_UPLOADS:
             wait(running, return_when=FIRST_COMPLETED)
         for upload in self._uploads.values():
@@ -209,10 +214,10 @@ class _Spool:
             if not upload.cancelled() and upload.exception() is None:
                 yield upload.result()
 
-    def _upload(self, number: int, name: str) -> str:
-        path = self._path(number)
+    def _upload(self, shard: Shard) -> str:
+        path = self._path(shard.number)
         try:
-            return upload_file(self._client, path, name=name, account=self._account)
+            return self._send(path, shard)
         finally:
             path.unlink()
 

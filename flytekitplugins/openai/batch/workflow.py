@@ -16,6 +16,9 @@ from .task import BatchResult, OpenAIFileConfig
 
 __all__ = ["create_batch"]
 
+# Of a file. https://platform.openai.com/docs/api-reference/files/create
+SHORTEST_LIFE, LONGEST_LIFE = timedelta(hours=1), timedelta(days=30)
+
 
 def create_batch(  # noqa: PLR0917 (the published signature)
     name: str,
@@ -34,6 +37,7 @@ def create_batch(  # noqa: PLR0917 (the published signature)
     min_success_ratio: float = 0.0,
     max_concurrent_batches: int | None = None,
     delete_files: bool = False,
+    input_expires_after: timedelta | None = None,
 ) -> Workflow:
     """A workflow that runs any number of requests, and gives every one of them back, in the order they came.
 
@@ -63,13 +67,16 @@ def create_batch(  # noqa: PLR0917 (the published signature)
             none does, it always fails.
         max_concurrent_batches: How many batches may be under way at once; as many as OpenAI takes by default.
         delete_files: Delete the files at OpenAI, those uploaded and those that the batches wrote, once the results
-            have been collected.
+            have been collected; and those uploaded, when OpenAI refuses the batches or they fail.
+        input_expires_after: After how long OpenAI deletes the uploaded files, from an hour to 30 days, which is the
+            default. A batch that has to wait for room needs its file until then.
 
     Raises:
         TypeError: `config` is no dictionary, or its metadata is none.
         ValueError: A number is out of its range; or `config` names an input file, or has metadata that is too much.
     """
     _check(max_resubmissions, min_success_ratio, max_concurrent_batches)
+    expires_after = _seconds(input_expires_after)
     suffix = name.replace(".", "")
     config = {} if config is None else config
     check_config(config)
@@ -86,7 +93,7 @@ def create_batch(  # noqa: PLR0917 (the published signature)
     for number in range(max_resubmissions + 1):
         again = f"-again-{number}" if number else ""
         upload = (UploadAgainTask if number else UploadShardsTask)(
-            name=f"openai-file-upload-{suffix}{again}", endpoint=endpoint, **files
+            name=f"openai-file-upload-{suffix}{again}", endpoint=endpoint, input_expires_after=expires_after, **files
         )
         uploads.append(
             workflow.add_entity(
@@ -102,12 +109,17 @@ def create_batch(  # noqa: PLR0917 (the published signature)
             max_concurrent_batches=max_concurrent_batches,
             # Another round may make good what came to nothing in this one, and must not spoil what came of others.
             tolerant=max_resubmissions > 0,
+            delete_files=delete_files,
             metadata=TaskMetadata(retries=retries, timeout=timeout),
         )
         given = {output: uploads[-1].outputs[output] for output in ("input_file_ids", "requests")}
         batches.append(workflow.add_entity(batch, **given))
     collect = CollectResultsTask(
-        name=f"openai-download-files-{suffix}", min_success_ratio=min_success_ratio, title=name, **files
+        name=f"openai-download-files-{suffix}",
+        min_success_ratio=min_success_ratio,
+        title=name,
+        delete_files=delete_files,
+        **files,
     )
     collected = workflow.add_entity(collect, **_rounds(uploads, batches))
     workflow.add_workflow_output("batch_output", collected.outputs["result"], BatchResult)
@@ -129,6 +141,16 @@ def _rounds(uploads: list[Node], batches: list[Node]) -> dict[str, Any]:
         "indexes": [upload.outputs["index"] for upload in uploads],
         "results": [batch.outputs["result"] for batch in batches],
     }
+
+
+def _seconds(input_expires_after: timedelta | None) -> int | None:
+    if input_expires_after is None:
+        return None
+    if not isinstance(input_expires_after, timedelta) or not SHORTEST_LIFE <= input_expires_after <= LONGEST_LIFE:
+        raise ValueError(
+            f"input_expires_after must be a timedelta from an hour to 30 days, or None, not {input_expires_after!r}."
+        )
+    return int(input_expires_after.total_seconds())
 
 
 def _check(max_resubmissions: int, min_success_ratio: float, max_concurrent_batches: int | None) -> None:

@@ -141,5 +141,5 @@ def test_metrics_tell_requests_and_tokens(world):
 def test_metadata_holds_no_secret(world, node):
     """Flyte logs it in clear."""
     metadata = json.loads(node.state.resource_meta)
-    assert set(metadata) == {"openai_org", "batch_id", "request"}
+    assert set(metadata) == {"openai_org", "batch_id", "request", "created_at"}
     assert b"sk-operator" not in node.state.resource_meta

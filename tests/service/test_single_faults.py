@@ -192,5 +192,6 @@ def outcome(world, node, passed):
         return Then.FINE if world.statuses() == ["completed"] else world.statuses()
     if node.end is None:
         return Then.RUNNING
-    limits = {Then.TOLD: 1, Then.UNKNOWN_FILE: 0.5 * HOUR, Then.UNKNOWN_BATCH: 3 * HOUR, Then.GIVEN_UP: DAY}
+    # What is refused when the task is created is told by its first poll.
+    limits = {Then.TOLD: 2 * MINUTE, Then.UNKNOWN_FILE: 0.5 * HOUR, Then.UNKNOWN_BATCH: 3 * HOUR, Then.GIVEN_UP: DAY}
     return next(then for then, latest in limits.items() if passed < latest)

@@ -167,7 +167,7 @@ def test_messages_are_told_in_their_words():
     texts = texts_of_the_package()
     quoted = [
         message
-        for header in ("message | means | do", "it ends with | means | do", "a line | do")
+        for header in ("message | means | do", "it ends with | means | do", "a line | do", "the input | do")
         for row in itertools.chain.from_iterable(tables(MESSAGES, header))
         for message in re.findall(r"`([^`]+)`", row[0])
     ]

@@ -34,6 +34,7 @@ PURE = [
     "_strict_schemas",
     "_text",
     "batch.encoding",
+    "batch.foreign_files",
     "batch.history",
     "batch.index",
     "batch.key",

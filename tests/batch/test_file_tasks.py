@@ -227,7 +227,8 @@ def test_upload_of_what_is_not_jsonl_is_refused_before_it_is_sent(team, tmp_path
 
 def test_upload_takes_the_requests_of_any_one_endpoint(team, tmp_path):
     """Which one the batch is for, only the batch step knows."""
-    lines = make_jsonl([make_request("a", url="/v1/responses"), make_request("b", url="/v1/responses")])
+    body = {"model": "gpt-4o-mini", "input": "Hello"}
+    lines = make_jsonl([{**make_request(name, url="/v1/responses"), "body": body} for name in "ab"])
     assert make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "in.jsonl", lines)).startswith("file-")
 
 

@@ -1,5 +1,6 @@
 """What may go in, and how it is cut."""
 
+import gzip
 import json
 
 import pytest
@@ -88,11 +89,86 @@ def test_moderation_needs_no_model():
 
 def test_endpoint_that_nobody_names_is_that_of_the_first_line():
     """All the others must have the same."""
-    data = lines_of(make_request("a", url="/v1/responses"), make_request("b"))
-    assert problems(data, endpoint=None) == (
+    first = {**make_request("a", url="/v1/responses"), "body": {"model": "m", "input": "Hello"}}
+    second = {**first, "custom_id": "b", "url": "/v1/chat/completions"}
+    assert problems(lines_of(first, second), endpoint=None) == (
         "1 problem: line 2 has another url than the endpoint ('/v1/chat/completions', and the batch is for "
-        "'/v1/responses')"
+        "'/v1/responses'; config={'endpoint': '/v1/chat/completions'} would make it one for this)"
     )
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/chat/completions", "/v1/chat/completions/"])
+@pytest.mark.parametrize("url", ["/v1/chat/completions", "/chat/completions", "/chat/completions/"])
+def test_url_matches_with_and_without_the_version(endpoint, url):
+    """Azure's documents have both, and OpenAI's servers take a slash at the end; the line goes in as it is."""
+    line = lines_of(make_request(url=url))
+    assert cut(line, endpoint=endpoint)[0] == [line]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "name"),
+    [
+        ("/v1/responses", {"model": "m", "prompt": {"id": "pmpt_1"}}, "input"),
+        ("/v1/responses", {"model": "m", "input": ""}, "input"),
+        ("/responses", {"model": "m", "input": None}, "input"),
+        ("/v1/embeddings", {"model": "m"}, "input"),
+        ("/v1/embeddings", {"model": "m", "input": []}, "input"),
+        ("/v1/moderations", {}, "input"),
+        ("/v1/chat/completions", {"model": "m", "input": "Hello"}, "messages"),
+    ],
+)
+def test_line_without_what_its_endpoint_needs_is_told(endpoint, body, name):
+    """OpenAI fails the whole batch for one such line."""
+    told = problems(lines_of({**make_request(url=endpoint), "body": body}), endpoint=endpoint)
+    assert told.startswith(f"1 problem: line 1 has no {name} in its body (")
+
+
+def test_all_problems_of_a_line_are_told_at_once():
+    """Each run that finds one more is an hour of somebody's."""
+    line = {"custom_id": 7, "method": "GET", "url": "/v1/responses", "body": {"stream": True}}
+    assert problems(lines_of(line)) == (
+        "6 problems: line 1 has a custom_id that is no text (it is 7); line 1 has another method than POST ('GET'); "
+        "line 1 has another url than the endpoint ('/v1/responses', and the batch is for '/v1/chat/completions'; "
+        "config={'endpoint': '/v1/responses'} would make it one for this); line 1 has no model in its body (a text); "
+        "line 1 has no messages in its body (a list); line 1 asks for a stream (which a batch cannot give)"
+    )
+
+
+def test_byte_order_mark_is_dropped():
+    """Some editors write one, and OpenAI would take it for a part of the first line."""
+    line = lines_of(make_request())
+    assert cut(b"\xef\xbb\xbf" + line)[0] == [line]
+
+
+def pretty(value):
+    return json.dumps(value, indent=2).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (lines_of(make_request()).decode().encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
+        (lines_of(make_request()).decode().encode("utf-16-le"), "it is UTF-16 text; save it as UTF-8"),
+        (lines_of(make_request()).decode().encode("utf-32"), "it is UTF-32 text; save it as UTF-8"),
+        (lines_of(make_request()).decode().encode("utf-32-be"), "it is UTF-32 text; save it as UTF-8"),
+        (gzip.compress(lines_of(make_request())), "it is compressed with gzip; unpack it first"),
+        (pretty([make_request()] * 30), "it is a JSON array; write one request per line"),
+        (json.dumps([make_request()] * 30).encode(), "it is a JSON array; write one request per line"),
+        (b"\xef\xbb\xbf" + pretty([make_request()]), "it is a JSON array; write one request per line"),
+        (pretty(make_request()), "it is JSON over several lines; write one request per line"),
+        (b'{"custom_id": "a",\n "method": "POST"}', "it is JSON over several lines; write one request per line"),
+    ],
+)
+def test_file_of_another_kind_is_told_in_one_sentence(data, told):
+    """And not by thirty lines that are no requests."""
+    assert problems(data) == told
+
+
+def test_long_file_of_another_kind_is_not_read_to_its_end():
+    """To tell how many more lines are wrong would take longer than to read as many that are right."""
+    told = problems(b"name,age\n" * 1_000_000)
+    assert "1 is not valid JSON" in told
+    assert told.endswith("was not looked at")
 
 
 # What may not
@@ -114,20 +190,26 @@ def with_body(**fields):
         (b"{'a': 1}", "is not valid JSON (Expecting property name enclosed in double quotes at column 2)"),
         (b'{"a": "\xff"}', "is not valid JSON (byte 8 is not UTF-8)"),
         (json.dumps(make_request()).encode("utf-16"), "is not valid JSON (byte 1 is not UTF-8)"),
-        (b"\xef\xbb\xbf" + json.dumps(make_request()).encode(), "is not valid JSON (Unexpected UTF-8 BOM"),
         (b"[" * 200_000, "is not valid JSON (it is nested too deeply)"),
         (b'["a"]', "is not a JSON object (list)"),
         (without("custom_id"), "has no custom_id (a text)"),
         (make_request(""), "has no custom_id (it is '')"),
         (make_request(5), "has a custom_id that is no text (it is 5)"),
         ({**make_request(), "method": "GET"}, "has another method than POST ('GET')"),
-        (without("method"), "has another method than POST (None)"),
+        (without("method"), "has no method ('POST')"),
         (make_request(url="/v1/responses"), "has another url than the endpoint ('/v1/responses', and the batch is for"),
-        (without("url"), "has another url than the endpoint (None, and the batch is for '/v1/chat/completions')"),
+        (without("url"), "has no url ('/v1/chat/completions')"),
+        (
+            make_request(url="https://api.openai.com/v1/chat/completions"),
+            "has an absolute url ('https://api.openai.com",
+        ),
         (without("body"), "has no body (an object)"),
         ({**make_request(), "body": "text"}, "has no body (it is of type str)"),
         (with_body(model=None), "has no model in its body (a text)"),
         (with_body(model=""), "has no model in its body (it is '')"),
+        (with_body(messages=None), "has no messages in its body (a list)"),
+        (with_body(messages=[]), "has no messages in its body (it is [], and must be a list)"),
+        (with_body(messages="Hello there"), "has no messages in its body (it is 'Hello there', and must be a list)"),
         (with_body(stream=True), "asks for a stream (which a batch cannot give)"),
     ],
 )
@@ -152,8 +234,7 @@ def test_ten_problems_of_the_first_kind_are_told_and_all_counted():
     assert "line 10 is not" in told
     assert "line 11 is not" not in told
     assert told.endswith(
-        " (and 2 more like these); line 13 has no body (an object); "
-        "line 14 has another method than POST (None) (and 1 more like it)"
+        " (and 2 more like these); line 13 has no body (an object); line 14 has no method ('POST') (and 1 more like it)"
     )
 
 
@@ -275,7 +356,8 @@ def test_nothing_is_cut_after_a_problem():
 def test_whole_lines_are_the_chunks(chunks):
     """Put together again, each ended by a newline."""
     blocks = list(whole_lines(chunks, longest=10**6))
-    data = b"".join(chunks)
+    # A byte order mark at the beginning is no part of the first line.
+    data = b"".join([chunks[0].removeprefix(b"\xef\xbb\xbf"), *chunks[1:]] if chunks else [])
     assert b"".join(blocks) == (data if data.endswith(b"\n") or not data else data + b"\n")
     assert all(block.endswith(b"\n") for block in blocks)
 

@@ -42,11 +42,16 @@ class Problems:
                 shown.append(f"line {line:,} {kind} ({said})")
         self._counts[kind] = self._counts.get(kind, 0) + count
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self._counts.values())
+
     def __bool__(self) -> bool:
         return bool(self._counts)
 
     def __str__(self) -> str:
-        total = sum(self._counts.values())
+        total = self.count
         told: list[str] = []
         for kind, shown in self._first.items():
             some = shown[:1] if told else shown

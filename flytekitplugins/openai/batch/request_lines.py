@@ -5,18 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from .foreign_files import BOM
 from .problems import Problems
 
-__all__ = ["EMBEDDINGS", "Block", "LineTooLongError", "RequestLine", "RequestReader", "whole_lines"]
+__all__ = [
+    "EMBEDDINGS",
+    "Block",
+    "LineTooLongError",
+    "RequestLine",
+    "RequestReader",
+    "canonical_endpoint",
+    "whole_lines",
+]
 
 # The moderation endpoint has a default model; every other must be told one.
 # https://platform.openai.com/docs/api-reference/moderations/create#moderations-create-model
 MODERATIONS = "/v1/moderations"
 EMBEDDINGS = "/v1/embeddings"
+CHAT_COMPLETIONS = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
+# Without it OpenAI fails the whole batch, for one such line.
+NEEDED = {CHAT_COMPLETIONS: "messages", RESPONSES: "input", EMBEDDINGS: "input", MODERATIONS: "input"}
+VERSION = "/v1"
 
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -29,14 +45,27 @@ class _Body(msgspec.Struct, gc=False):
     stream: None = None
 
 
+class _ChatBody(msgspec.Struct, gc=False):
+    model: Text
+    messages: msgspec.Raw
+    stream: None = None
+
+
+class _ResponseBody(msgspec.Struct, gc=False):
+    model: Text
+    input: msgspec.Raw
+    stream: None = None
+
+
 class _ModerationBody(msgspec.Struct, gc=False):
+    input: msgspec.Raw
     model: Text | None = None
     stream: None = None
 
 
 class _EmbeddingsBody(msgspec.Struct):
     model: Text
-    input: Any = None
+    input: Text | Annotated[list[Any], msgspec.Meta(min_length=1)]
     stream: None = None
 
 
@@ -47,7 +76,16 @@ class RequestLine(msgspec.Struct, gc=False):
     body: _Body | _ModerationBody | _EmbeddingsBody
 
 
-_BODIES = {MODERATIONS: _ModerationBody, EMBEDDINGS: _EmbeddingsBody}
+# Where what is needed is not decoded, which would take half as long again: how it may begin.
+_BEGINNINGS = {CHAT_COMPLETIONS: frozenset(b"["), **dict.fromkeys((RESPONSES, MODERATIONS), frozenset(b'["'))}
+# `null`, `[]` and `""` have no more bytes. What has as few is looked at closely.
+NOTHING = 4
+_BODIES = {
+    CHAT_COMPLETIONS: _ChatBody,
+    RESPONSES: _ResponseBody,
+    MODERATIONS: _ModerationBody,
+    EMBEDDINGS: _EmbeddingsBody,
+}
 
 
 @dataclass(frozen=True)
@@ -76,10 +114,14 @@ class RequestReader:
     """
 
     def __init__(self, endpoint: str | None, problems: Problems) -> None:
-        self.endpoint = endpoint
+        self.endpoint: str | None = None
         self.line = 0
-        self._decode: Callable[[bytes], RequestLine] | None = _decoder(endpoint) if endpoint else None
         self._problems = problems
+        self._decode: Callable[[bytes], RequestLine] | None = None
+        self._needed = ""
+        self._beginnings: frozenset[int] = frozenset()
+        if endpoint is not None:
+            self._expect(endpoint)
 
     def read(self, data: bytes) -> Block:
         """The requests in a block of whole lines, which come after those read before."""
@@ -102,6 +144,12 @@ class RequestReader:
             [number for number, _, _ in kept],
         )
 
+    def _expect(self, endpoint: str) -> None:
+        self.endpoint, self._decode = endpoint, _decoder(endpoint)
+        canonical = canonical_endpoint(endpoint)
+        self._needed = NEEDED.get(canonical, "")
+        self._beginnings = _BEGINNINGS.get(canonical, frozenset())
+
     def _read_quickly(self, block: bytes, lines: list[bytes]) -> list[RequestLine] | None:
         """The requests of a block in which every line is as it should be; otherwise `None`."""
         decode = self._decode
@@ -111,9 +159,17 @@ class RequestReader:
             if not block.isascii():
                 # The decoder does not look at the bytes of what it skips.
                 block.decode()
-            return [decode(line) for line in lines]
+            requests = [decode(line) for line in lines]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
+        return requests if self._have_what_is_needed(requests) else None
+
+    def _have_what_is_needed(self, requests: list[RequestLine]) -> bool:
+        if not self._beginnings or not requests:
+            return True
+        given = list(map(attrgetter(f"body.{self._needed}"), requests))
+        # To look at how each begins would take a third as long again. One who takes a text for messages does so always.
+        return bytes(given[0])[0] in self._beginnings and min(map(len, given)) > NOTHING
 
     def _read_carefully(self, number: int, line: bytes) -> RequestLine | None:
         """The request in a line of a block that was not read quickly; `None` when there is none, or a bad one."""
@@ -133,12 +189,13 @@ class RequestReader:
         if not isinstance(request, dict):
             self._problems.add(number, "is not a JSON object", type(request).__name__)
             return None
-        if self.endpoint is None and isinstance(request.get("url"), str):
-            self.endpoint = request["url"]
-            self._decode = _decoder(self.endpoint)
-        for kind, detail in _problems_of(request, self.endpoint):
-            # One is enough to look at the line again.
+        url = request.get("url")
+        if self.endpoint is None and isinstance(url, str) and url.startswith("/"):
+            self._expect(url)
+        problems = list(_problems_of(request, self.endpoint))
+        for kind, detail in problems:
             self._problems.add(number, kind, detail)
+        if problems:
             return None
         body = request["body"]
         return RequestLine(request["custom_id"], _EmbeddingsBody(body.get("model"), body.get("input")))
@@ -151,6 +208,8 @@ class LineTooLongError(Exception):
 def whole_lines(chunks: Iterable[bytes], *, longest: int) -> Iterator[bytes]:
     """The chunks again, but each ends with a line; what is not ended by a newline gets one.
 
+    A byte order mark at the beginning is dropped.
+
     Lines are ended by newlines alone: the separators of Unicode that `str.splitlines` knows may stand within JSON.
 
     Raises:
@@ -158,7 +217,8 @@ def whole_lines(chunks: Iterable[bytes], *, longest: int) -> Iterator[bytes]:
     """
     begun: list[bytes] = []
     size = 0
-    for chunk in chunks:
+    chunks = iter(chunks)
+    for chunk in chain([next(chunks, b"").removeprefix(BOM)], chunks):
         end = chunk.rfind(b"\n") + 1
         if end:
             yield b"".join([*begun, chunk[:end]]) if begun else chunk[:end]
@@ -172,14 +232,26 @@ def whole_lines(chunks: Iterable[bytes], *, longest: int) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
+def canonical_endpoint(url: str) -> str:
+    """An endpoint as OpenAI writes it: Azure leaves out the `/v1`, and some write a slash at the end.
+
+    https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch
+    """
+    path = url.rstrip("/")
+    return path if path == VERSION or path.startswith(f"{VERSION}/") else f"{VERSION}{path}"
+
+
 def _decoder(endpoint: str) -> Callable[[bytes], RequestLine]:
+    canonical = canonical_endpoint(endpoint)
+    # The forms of it that a line may have; any other is looked at closely.
+    urls = tuple(dict.fromkeys((endpoint, canonical, canonical.removeprefix(VERSION))))
     kind = msgspec.defstruct(
         "Request",
         [
             ("custom_id", Text),
             ("method", Literal["POST"]),
-            ("url", Literal[endpoint]),
-            ("body", _BODIES.get(endpoint, _Body)),
+            ("url", Literal[urls]),
+            ("body", _BODIES.get(canonical, _Body)),
         ],
         gc=False,
     )
@@ -204,16 +276,38 @@ def _problems_of(request: dict[str, Any], endpoint: str | None) -> Iterator[tupl
         yield "has no custom_id", "a text" if custom_id is None else "it is ''"
     elif not isinstance(custom_id, str):
         yield "has a custom_id that is no text", f"it is {custom_id!r}"
-    if request.get("method") != "POST":
-        yield "has another method than POST", f"{request.get('method')!r}"
-    if endpoint is None or request.get("url") != endpoint:
-        expected = f", and the batch is for {endpoint!r}" if endpoint else ""
-        yield "has another url than the endpoint", f"{request.get('url')!r}{expected}"
+    method, url = request.get("method"), request.get("url")
+    if method is None:
+        yield "has no method", "'POST'"
+    elif method != "POST":
+        yield "has another method than POST", f"{method!r}"
+    yield from _problems_of_url(url, endpoint)
     if not isinstance(body, dict):
         yield "has no body", "an object" if body is None else f"it is of type {type(body).__name__}"
         return
+    canonical = canonical_endpoint(endpoint) if endpoint else ""
     model = body.get("model")
-    if not (isinstance(model, str) and model) and not (model is None and endpoint == MODERATIONS):
+    if not (isinstance(model, str) and model) and not (model is None and canonical == MODERATIONS):
         yield "has no model in its body", "a text" if model is None else f"it is {model!r}"
+    if canonical in NEEDED:
+        yield from _problems_of_input(body.get(NEEDED[canonical]), NEEDED[canonical])
     if body.get("stream"):
         yield "asks for a stream", "which a batch cannot give"
+
+
+def _problems_of_url(url: Any, endpoint: str | None) -> Iterator[tuple[str, str]]:
+    if isinstance(url, str) and "://" in url:
+        yield "has an absolute url", f"{url!r}; write the path alone, such as '/v1/chat/completions'"
+    elif not isinstance(url, str) or not url:
+        yield "has no url", f"{endpoint or CHAT_COMPLETIONS!r}" if url is None else f"it is {url!r}"
+    elif endpoint is not None and canonical_endpoint(url) != canonical_endpoint(endpoint):
+        remedy = f"config={{'endpoint': {url!r}}} would make it one for this"
+        yield "has another url than the endpoint", f"{url!r}, and the batch is for {endpoint!r}; {remedy}"
+
+
+def _problems_of_input(given: Any, name: str) -> Iterator[tuple[str, str]]:
+    """What a model is asked: messages are a list, and any other input may be a text, too; neither may be empty."""
+    is_text = isinstance(given, str) and name != "messages"
+    if not given or not (is_text or isinstance(given, list)):
+        form = "a list" if name == "messages" else "a text or a list"
+        yield f"has no {name} in its body", form if given is None else f"it is {given!r}, and must be {form}"

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
+from .foreign_files import HEAD, complaint_about
 from .problems import SHOWN, BadRequestsError, Problems
-from .request_lines import EMBEDDINGS, Block, LineTooLongError, RequestLine, RequestReader, whole_lines
+from .request_lines import (
+    EMBEDDINGS,
+    Block,
+    LineTooLongError,
+    RequestLine,
+    RequestReader,
+    canonical_endpoint,
+    whole_lines,
+)
 from .uniqueness import UniqueIds, find_repetitions
 
 __all__ = ["Complete", "Cutter", "Limits", "Lines", "Shard"]
+
+# Nobody needs to know how many more there are in a file of another kind, and to find out takes long.
+MOST_PROBLEMS = 10_000
 
 
 @dataclass(frozen=True)
@@ -98,9 +110,18 @@ class Cutter:
             BadRequestsError: Some of the input cannot be sent; after the first problem nothing is cut any more.
         """
         with UniqueIds() as unique:
+            chunks = iter(open_input())
+            head: list[bytes] = []
+            while sum(map(len, head)) < HEAD and (chunk := next(chunks, b"")):
+                head.append(chunk)
+            if complaint := complaint_about(b"".join(head)):
+                raise BadRequestsError(f"it {complaint}")
             try:
-                for data in whole_lines(open_input(), longest=self._limits.size):
+                for data in whole_lines(chain(head, chunks), longest=self._limits.size):
                     yield from self._cut_block(data, unique)
+                    if self._problems.count >= MOST_PROBLEMS:
+                        rest = f"what comes after line {self._reader.line:,} was not looked at"
+                        raise BadRequestsError(f"{self._problems}; {rest}")
             except LineTooLongError:
                 self._problems.add(self._reader.line + 1, "is too long", f"over {self._limits.size:,} bytes")
                 # What comes after it is not looked at.
@@ -188,7 +209,8 @@ class Cutter:
         )
 
     def _embedding_inputs(self, requests: Iterable[RequestLine]) -> list[int]:
-        if self._reader.endpoint != EMBEDDINGS:
+        endpoint = self._reader.endpoint
+        if endpoint is None or canonical_endpoint(endpoint) != EMBEDDINGS:
             return []
         return [_inputs_in(getattr(request.body, "input", None)) for request in requests]
 

@@ -130,7 +130,7 @@ def test_errors_of_a_request_are_told_as_the_report_tells_them():
     """Code by code, with what to do, and whether it is run again."""
     told = {row[0].strip("`"): row[1:] for row in table(MESSAGES, "code | again | what to do")}
     assert {code: told[code][1] for code in BY_CODE} == {code: advice_for(code) for code in BY_CODE}
-    assert {"invalid_output", "unreadable_line", NO_CODE} == set(told) - set(BY_CODE)
+    assert {"invalid_output", NO_CODE} == set(told) - set(BY_CODE)
     for code, (again, _) in told.items():
         assert bool(again) is is_worth_running_again(Failure(code, ""))
 

@@ -10,6 +10,7 @@ from flytekitplugins.openai.batch.result_lines import (
     is_worth_running_again,
     missing_line,
     read_line,
+    salvaged,
 )
 from flytekitplugins.openai.batch.usage import Consumption, Usage
 from tests.builders import encode_line, make_answer, make_lost, make_refusal
@@ -53,7 +54,7 @@ def fate_of(line):
         (make_answer(usage={"prompt_tokens": "ten"}), True),
         (make_answer(status=None), False),
         (encode_line({"custom_id": "r-0"}), False),
-        (encode_line({"custom_id": "\ud800", "response": {"status_code": 200}}), True),
+        (encode_line({"custom_id": "\ud800", "response": {"status_code": 200, "body": {"id": "x"}}}), True),
     ],
 )
 def test_line_succeeded_when_it_has_an_answer_and_no_error(line, succeeded):
@@ -128,6 +129,59 @@ def test_answer_that_was_cut_off_is_counted(body, cut_off, as_text):
 def test_failure_is_what_the_line_says(line, failure):
     """OpenAI's word for it, or the endpoint's, or at least the status."""
     assert failure_in(line) == failure
+
+
+REQUEST = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (make_answer(status=0, body={}), "no_answer"),
+        (make_answer(status=0, body=""), "no_answer"),
+        (make_answer(body={}), "empty_answer"),
+        (make_answer(body=""), "empty_answer"),
+        (encode_line({"custom_id": "r-0", "response": {"status_code": 200}}), "empty_answer"),
+        (make_answer(body=REQUEST), "empty_answer"),
+        (make_answer(body={"model": "m", "input": "Hi"}), "empty_answer"),
+    ],
+)
+def test_line_without_an_answer_did_not_succeed(line, code):
+    """Half of a batch has been seen so; none of it may be counted as answered, and all of it is worth another run."""
+    assert fate_of(line) is False
+    assert failure_in(line).code == code
+    assert is_worth_running_again(failure_in(line))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"object": "list", "data": [{"embedding": [0.1]}], "model": "m"},
+        {"id": "modr-1", "results": [{"flagged": False}]},
+        {"created": 1, "data": [{"b64_json": "eA=="}]},
+        {"id": "resp_1", "object": "response", "output": [], "instructions": None},
+        {"choices": [{"text": "x"}], "prompt": "the prompt"},
+    ],
+)
+def test_answer_without_usage_is_an_answer(body):
+    """Some endpoints have none, and some servers tell none."""
+    assert fate_of(make_answer(body=body)) is True
+
+
+@pytest.mark.parametrize(("words", "worth"), [("Error code: 503 - busy", True), ("Error code: 400 - no", False)])
+def test_status_may_be_told_in_words(words, worth):
+    """A compatible server writes the SDK's message, and nothing else."""
+    line = encode_line({"custom_id": "r-0", "response": None, "error": {"message": words}})
+    assert is_worth_running_again(failure_in(line)) is worth
+
+
+def test_line_that_is_not_json_is_known_by_its_custom_id():
+    """What it says may be worth something, and it has been paid for."""
+    custom_id, line = salvaged(b'{"id": "x", "custom_id": "r\\u00e9-7", "response": {"body": {"choices": [oops\n')
+    assert custom_id == "r\u00e9-7"
+    assert failure_in(line).code == "unreadable_line"
+    assert "[oops" in failure_in(line).message
+    assert salvaged(b"no line at all") is None
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,15 @@ def test_line_that_cannot_be_read_is_counted(tmp_path):
     assert shards.unreadable == 1
 
 
+def test_line_that_cannot_be_read_is_told_to_its_request(tmp_path):
+    """If its id can be found in it, and nothing else came back; a fragment of another's harms nobody."""
+    broken = [b'{"custom_id": "%s", "response": {"body": oops\n' % custom_id for custom_id in (b"a", b"b", b"x")]
+    shards = make_round(tmp_path, [(0, ["a", "b"])], [[*broken, make_answer("b")]])
+    rows = list(shards.rows())
+    assert fates(rows) == [("a", Fate.FAILED), ("b", Fate.SUCCEEDED)]
+    assert failure_in(rows[0][2]).code == "unreadable_line"
+
+
 def test_last_line_may_lack_its_newline(tmp_path):
     """It may come before another in the order of the input."""
     [(_, _, line)] = make_round(tmp_path, [(0, ["a"])], [[make_answer("a").rstrip()]]).rows()

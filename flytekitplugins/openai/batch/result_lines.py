@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from flytekitplugins.openai._text import whole
+from flytekitplugins.openai._text import shortened, whole
 
 from .usage import Consumption, Usage
 
 __all__ = [
     "CUT_OFF",
+    "UNREADABLE",
     "Failure",
     "ResultLine",
     "body_of",
@@ -26,17 +28,30 @@ __all__ = [
     "object_in",
     "read_line",
     "read_object",
+    "salvaged",
 ]
 
 # Codes of requests that never got an HTTP answer, and statuses, of what may go well the next time.
 # https://platform.openai.com/docs/guides/batch#batch-expiration, https://platform.openai.com/docs/guides/error-codes
 MISSING = "missing"
 INTERNAL = "internal_error"
+# Codes of our own, for lines that have no answer in them, whatever their status says.
+NO_ANSWER, EMPTY_ANSWER, UNREADABLE = "no_answer", "empty_answer", "unreadable_line"
 CODES_WORTH_IT = frozenset(
-    {"batch_expired", "batch_cancelled", "request_timeout", "rate_limit_exceeded", "server_error", MISSING, INTERNAL}
+    {
+        *("batch_expired", "batch_cancelled", "request_timeout", "rate_limit_exceeded", "server_error"),
+        *(MISSING, INTERNAL, NO_ANSWER, EMPTY_ANSWER, UNREADABLE),
+    }
 )
 STATUSES_WORTH_IT = frozenset({408, 409, 429})
 NO_CODE = "unknown"
+# As the SDK words its errors, which some servers write in place of a status.
+STATUS_IN_WORDS = re.compile(r"Error code: ([45]\d\d)\b")
+CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+LONGEST_TEXT = 1_000
+# What a request has, and what an answer of one of the endpoints has.
+ASKED = ("messages", "input", "prompt")
+ANSWERED = ("choices", "output", "data", "results", "object", "id")
 # Reasons to have ended with which an answer is not the whole one.
 # https://platform.openai.com/docs/api-reference/chat/object#chat/object-choices-finish_reason
 # https://platform.openai.com/docs/api-reference/responses/object#responses/object-incomplete_details
@@ -90,6 +105,7 @@ class _IncompleteDetails(msgspec.Struct, gc=False):
 
 
 class _Body(msgspec.Struct, gc=False):
+    id: str = ""
     model: str = ""
     usage: _Usage | None = None
     choices: list[_Choice] | None = None
@@ -125,7 +141,7 @@ class ResultLine(msgspec.Struct, gc=False):
         """Count whether the answer was cut off, and what it took, if the server tells."""
         response = self.response
         body = response.body if response is not None else None
-        if body is None:
+        if body is None or self.error:
             return
         # An object, or only a call, for each line of a million would take longer than reading it.
         choices, details, found = body.choices, body.incomplete_details, body.usage
@@ -153,9 +169,14 @@ _decode = msgspec.json.Decoder(ResultLine).decode
 def read_line(line: bytes) -> ResultLine | None:
     """What a line of an output or error file says; `None` when it is no such line."""
     try:
-        return _decode(line)
+        found = _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return read_object(object_in(line))
+    response = found.response
+    if response is None or ((body := response.body) is not None and (body.id or body.usage)):
+        return found
+    # There may be no answer in it. A byte that is no UTF-8, in a text that nobody reads here, is no reason to lose it.
+    return read_object({**object_in(line, errors="replace"), "custom_id": found.custom_id})
 
 
 def failure_in(line: bytes) -> Failure:
@@ -168,12 +189,38 @@ def failure_of(found: Mapping[str, Any]) -> Failure:
     response = _mapping(found.get("response"))
     body = body_of(found)
     status = _whole_number(response.get("status_code"))
+    if lack := _lack_of_answer(found):
+        return Failure(*lack)
     # OpenAI has an object; others a text, or what would be in the object beside it.
     errors = [error for error in (found.get("error"), body.get("error"), body or response.get("body")) if error]
     said = next((error for error in errors if isinstance(error, Mapping)), {})
     text = next((error for error in errors if isinstance(error, str)), "")
+    message = whole(str(said.get("message") or text or "no reason given"))
+    if status is None and (told := STATUS_IN_WORDS.match(message)):
+        status = int(told[1])
     code = said.get("code") or said.get("type") or status or NO_CODE
-    return Failure(whole(str(code)), whole(str(said.get("message") or text or "no reason given")), status)
+    return Failure(whole(str(code)), message, status)
+
+
+def _lack_of_answer(found: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Code and message for a line without an error that has no answer either; `None` for any other.
+
+    Half of a batch has been seen to have status 0 and no body, and gateways answer 200 with an empty body, or with the
+    request itself. https://github.com/tidyverse/ellmer/issues/830, https://github.com/BerriAI/litellm/pull/37457
+    """
+    response = found.get("response")
+    if found.get("error") or not isinstance(response, Mapping):
+        return None
+    status, body = _whole_number(response.get("status_code")), body_of(found)
+    if status == 0 and not body.get("error"):
+        return NO_ANSWER, "OpenAI wrote no answer of the model's: the HTTP status is 0"
+    if status is None or not 200 <= status < 300:
+        return None
+    if not body and not response.get("body"):
+        return EMPTY_ANSWER, f"the answer with the HTTP status {status} is empty"
+    if any(name in body for name in ASKED) and not any(name in body for name in ANSWERED):
+        return EMPTY_ANSWER, f"the answer with the HTTP status {status} is the request itself"
+    return None
 
 
 def is_worth_running_again(failure: Failure) -> bool:
@@ -190,6 +237,19 @@ def missing_line(custom_id: str, code: str, message: str) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
+def salvaged(line: bytes) -> tuple[str, bytes] | None:
+    """Of a line that nobody can read: whose it is, and a line in its place that holds its text; `None` if nobody's."""
+    named = CUSTOM_ID.search(line)
+    if named is None:
+        return None
+    try:
+        custom_id = json.loads(named[1])
+    except ValueError:
+        return None
+    text = shortened(line.decode(errors="replace").strip(), LONGEST_TEXT)
+    return custom_id, missing_line(custom_id, UNREADABLE, f"this is no line of results: {text}")
+
+
 def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     """What a line says, by the object that it holds, also as compatible servers write it.
 
@@ -202,16 +262,16 @@ def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     body = body_of(found)
     model, usage = body.get("model"), _mapping(body.get("usage"))
     read = _Body(
+        "",
         model if isinstance(model, str) else "",
         _usage(usage) if usage else None,
         [_Choice(str(choice.get("finish_reason"))) for choice in _mappings(body.get("choices"))],
         _IncompleteDetails(str(_mapping(body.get("incomplete_details")).get("reason"))),
     )
-    return ResultLine(
-        custom_id,
-        _Response(status, read) if status is not None else None,
-        dict(_mapping(found.get("error"))) or ({"message": str(found["error"])} if found.get("error") else None),
-    )
+    error = dict(_mapping(found.get("error"))) or ({"message": str(found["error"])} if found.get("error") else None)
+    if lack := _lack_of_answer(found):
+        error = {"code": lack[0], "message": lack[1]}
+    return ResultLine(custom_id, _Response(status, read) if status is not None else None, error)
 
 
 def object_in(line: bytes, *, errors: str = "strict") -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .result_lines import INTERNAL, MISSING, missing_line, read_line
+from .result_lines import INTERNAL, MISSING, missing_line, read_line, salvaged
 from .snapshot import errors_of
 from .usage import Consumption
 
@@ -116,6 +116,8 @@ class ShardResults:
         self._absence = _Absence.of(batch)
         self._passed = 0
         self._found: dict[str, Row | int] = {}
+        # Of lines that could not be read: what is said of the requests that have no other.
+        self._salvaged: dict[str, bytes] = {}
         for number, path in enumerate(paths):
             self._scan(number, path)
         self._files = [os.open(path, os.O_RDONLY) for path in paths]
@@ -129,6 +131,8 @@ class ShardResults:
             found = take(custom_id, None)
             if isinstance(found, tuple):
                 rows.append(found)
+            elif found is None and (line := self._salvaged.get(custom_id, b"")):
+                rows.append((custom_id, Fate.FAILED, line))
             elif found is None:
                 line = missing_line(custom_id, *self._absence.at(position))
                 rows.append((custom_id, Fate.MISSING, line))
@@ -176,6 +180,7 @@ class ShardResults:
                         found.count_in(consumption)
                 elif line.strip():
                     self.unreadable += 1
+                    self._salvaged.update([rest] if (rest := salvaged(line)) is not None else [])
                 offset += len(line)
 
 

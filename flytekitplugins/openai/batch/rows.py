@@ -8,14 +8,13 @@ from typing import Any, Generic, TypeVar
 
 from flytekitplugins.openai._text import shortened, whole
 
-from .result_lines import CUT_OFF, body_of, failure_of, object_in, read_line
+from .result_lines import CUT_OFF, UNREADABLE, body_of, failure_of, object_in, read_line
 from .usage import Usage
 
 __all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]
 
 # Codes of our own.
 INVALID_OUTPUT = "invalid_output"
-UNREADABLE = "unreadable_line"
 LONGEST_MESSAGE = 1_000
 
 T = TypeVar("T")

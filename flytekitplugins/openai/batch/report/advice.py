@@ -18,6 +18,9 @@ BY_CODE = {
     "batch_cancelled": "The batch was cancelled before it came to this request.",
     "request_timeout": "The model took too long.",
     "missing": "Nothing came back, and most likely nothing is billed.",
+    "no_answer": TROUBLE,
+    "empty_answer": TROUBLE,
+    "unreadable_line": "A line of a result file is not a result, and its text is in the message.",
     "internal_error": TROUBLE,
     "server_error": TROUBLE,
     "rate_limit_exceeded": "Too much at once for the model; if it stays, set max_concurrent_batches.",
@@ -29,7 +32,10 @@ BY_CODE = {
     "content_policy_violation": "OpenAI refuses this content: change the prompt, or leave the request out.",
     "content_filter": "OpenAI refuses this content: change the prompt, or leave the request out.",
     "invalid_prompt": "OpenAI refuses this prompt: change it, or leave the request out.",
-    "model_not_found": "Look for a typing error in the model's name, and whether the key's project may use it.",
+    "model_not_found": (
+        "Look for a typing error in the model's name, whether the key's project may use it, and whether it can be "
+        "batched: not every model can."
+    ),
     "mismatched_model": "A file is for one model; create_batch cuts its input so.",
     "invalid_api_key": "Store a valid key in the secret, and run it again.",
     "invalid_json_line": REQUEST,

@@ -43,6 +43,7 @@ PURE = [
     "batch.lifecycle",
     "batch.memory",
     "batch.patience",
+    "batch.plain_values",
     "batch.planning",
     "batch.problems",
     "batch.report.advice",

@@ -1,8 +1,14 @@
+import dataclasses
+import datetime as dt
+import decimal
+import enum
 import json
 import re
+import uuid
 from collections.abc import Callable
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, Field, HttpUrl, RootModel, create_model
 
@@ -170,7 +176,7 @@ def test_response_format_that_is_neither_is_refused(wrong):
 def test_generic_model_has_a_name_that_the_api_takes():
     """Pydantic puts brackets into it, Python takes letters of any language, and neither has a limit."""
     models = Box[Triage], create_model("Größe", size=(int, ...)), create_model("M" * 65, size=(int, ...))
-    bodies = [chat_completion_request("r", model="m", messages="", response_format=model)["body"] for model in models]
+    bodies = [chat_completion_request("r", model="m", messages="Hi", response_format=model)["body"] for model in models]
     names = [body["response_format"]["json_schema"]["name"] for body in bodies]
     assert names == ["Box_Triage_", "Gr__e", "M" * LONGEST_NAME]
 
@@ -228,3 +234,111 @@ def test_what_is_built_passes_the_check(build, arguments):
     lines = make_jsonl([build("r-1", model="m", **arguments)])
     [*_, done] = Cutter(json.loads(lines)["url"]).cut(lambda: [lines])
     assert done.shard.requests == 1
+
+
+# Values
+
+
+class Level(enum.Enum):
+    LOW = "low"
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    when: dt.date
+
+
+DAY = dt.date(2026, 1, 2)
+ID = uuid.UUID(int=7)
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (np.int64(5), 5),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.array([[1.0, 2.0]]), [[1.0, 2.0]]),
+        (np.str_("x"), "x"),
+        (decimal.Decimal("0.50"), 0.5),
+        (decimal.Decimal(7), 7),
+        (DAY, "2026-01-02"),
+        (dt.datetime(2026, 1, 2, 3, 4), "2026-01-02T03:04:00"),
+        (ID, "00000000-0000-0000-0000-000000000007"),
+        (Level.LOW, "low"),
+        (Triage(team="billing"), {"team": "billing", "note": None}),
+        (Point(1.5, DAY), {"x": 1.5, "when": "2026-01-02"}),
+        ({"a": (1, {"b": np.int64(2)})}, {"a": [1, {"b": 2}]}),
+    ],
+    ids=repr,
+)
+def test_value_with_one_form_in_json_is_sent_in_it(value, sent):
+    """flytekit would fail on the line, and say neither which nor where."""
+    body = chat_completion_request("r", model="m", messages="Hi", given=value)["body"]
+    assert json.dumps(body["given"]) == json.dumps(sent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"a": {"b": [1, b"x"]}}, "a.b[1] cannot be sent as JSON: it is of type bytes."),
+        ({"a": {1, 2}}, "a cannot be sent as JSON: it is of type set."),
+        ({"a": {"b": {3: 4}}}, "a.b cannot be sent as JSON, which has texts for names, and not 3."),
+        ({"top_p": float("nan")}, "top_p cannot be sent as JSON, which has no number nan."),
+        ({"a": [np.float64("inf")]}, "a[0] cannot be sent as JSON, which has no number inf."),
+        ({"a": object}, "a cannot be sent as JSON: it is of type type."),
+        (
+            {"messages": [{"role": "user", "content": b"Hi"}]},
+            "messages[0].content cannot be sent as JSON: it is of type bytes.",
+        ),
+    ],
+    ids=repr,
+)
+def test_value_without_a_form_in_json_is_refused_by_its_path(arguments, told):
+    """Where the request is written, and not where a million of them are read."""
+    with pytest.raises((TypeError, ValueError)) as raised:
+        chat_completion_request("r", **{"model": "m", "messages": "Hi", **arguments})
+    assert str(raised.value) == told
+
+
+def test_values_of_the_caller_are_not_changed():
+    """They may be used for the next request."""
+    messages, options = [{"role": "user", "content": np.str_("Hi")}], {"a": (1, 2)}
+    chat_completion_request("r", model="m", messages=messages, options=options)
+    assert type(messages[0]["content"]) is np.str_
+    assert options == {"a": (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"custom_id": ""}, "custom_id must not be empty"),
+        ({"model": ""}, "model must be the name of a model, not ''"),
+        ({"model": None}, "model must be the name of a model, not None"),
+        ({"stream": True}, "stream must be left out"),
+        ({"messages": []}, "messages must not be empty"),
+        ({"messages": ""}, "messages must not be empty"),
+        ({"messages": ["Hi"]}, "messages[0] must be a dictionary with a role"),
+        ({"messages": [{"content": "Hi"}]}, "messages[0] must be a dictionary with a role"),
+        ({"response_format": {"type": "yaml"}}, "response_format must have one of the types text, json_object"),
+        ({"response_format": {"type": "json_schema"}}, "json_schema must be a dictionary with a name"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            "The schema of json_schema must be",
+        ),
+        ({"response_format": {"properties": {}}}, "response_format is a bare JSON schema"),
+    ],
+    ids=repr,
+)
+def test_request_that_cannot_run_is_refused_where_it_is_written(arguments, told):
+    """Each would cost the upload, or the whole batch."""
+    with pytest.raises((TypeError, ValueError), match=re.escape(told)):
+        chat_completion_request(**{"custom_id": "r", "model": "m", "messages": "Hi", **arguments})
+
+
+@pytest.mark.parametrize("given", [{"type": "json_schema"}, {"type": "json_schema", "name": "x", "schema": "y"}])
+def test_text_format_that_cannot_run_is_refused(given):
+    """The same of a response, whose form lies flat."""
+    with pytest.raises(ValueError, match=r"^(response_format must|The schema of response_format)"):
+        response_request("r", model="m", input="Hi", response_format=given)

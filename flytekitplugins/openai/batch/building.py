@@ -12,6 +12,8 @@ from flytekit import lazy_module
 
 from flytekitplugins.openai._strict_schemas import problem_in
 
+from .plain_values import is_plain, plain
+
 if TYPE_CHECKING:
     import pydantic
 
@@ -24,6 +26,7 @@ __all__ = ["chat_completion_request", "embedding_request", "response_request"]
 
 # https://platform.openai.com/docs/api-reference/chat/create#chat-create-response_format
 LONGEST_NAME = 64
+FORMS = ("text", "json_object", "json_schema")
 
 
 def chat_completion_request(
@@ -47,15 +50,14 @@ def chat_completion_request(
         **parameters: Any other parameter of the endpoint, such as `temperature`.
 
     Raises:
-        TypeError: `response_format` is neither, or `messages` is no list, such as one message alone; or `custom_id` is
-            no text.
-        ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly.
+        TypeError: `response_format` is neither, or `messages` is no list of messages, such as one message alone; or
+            `custom_id` is no text; or a parameter has no form in JSON.
+        ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly; or something is empty
+            that must not be, or a number that JSON has not, or `stream` is set.
     """
-    given = _text_or_list("messages", messages)
-    conversation = [{"role": "user", "content": given}] if isinstance(given, str) else given
-    body = {"model": model, "messages": conversation, **parameters}
+    body = {"model": model, "messages": _conversation(messages), **_plain(parameters)}
     if isinstance(response_format, Mapping):
-        body["response_format"] = _form(response_format)
+        body["response_format"] = _form(response_format, nested=True)
     elif response_format is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": _schema_of(response_format)}
     return _line(custom_id, "/v1/chat/completions", body)
@@ -85,10 +87,10 @@ def response_request(
             `response_format` and a `text` that it cannot stand in; or `custom_id` is no text.
         ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly.
     """
-    body = {"model": model, "input": _text_or_list("input", input), **parameters}
+    body = {"model": model, "input": plain(_text_or_list("input", input), "input"), **_plain(parameters)}
     if response_format is not None:
         if isinstance(response_format, Mapping):
-            chosen = _form(response_format)
+            chosen = _form(response_format, nested=False)
         else:
             chosen = {"type": "json_schema", **_schema_of(response_format)}
         text = parameters.get("text") or {}
@@ -118,31 +120,90 @@ def embedding_request(
     Raises:
         TypeError: `input` is neither a text nor a list; or `custom_id` is no text.
     """
-    return _line(custom_id, "/v1/embeddings", {"model": model, "input": _text_or_list("input", input), **parameters})
+    body = {"model": model, "input": plain(_text_or_list("input", input), "input"), **_plain(parameters)}
+    return _line(custom_id, "/v1/embeddings", body)
 
 
 def _line(custom_id: str, url: str, body: dict[str, Any]) -> dict[str, Any]:
+    if type(custom_id) is not str or not custom_id:
+        custom_id = _checked_id(custom_id)
+    model = body["model"]
+    if not isinstance(model, str) or not model:
+        raise ValueError(f"model must be the name of a model, not {model!r}.")
+    if body.get("stream"):
+        raise ValueError("stream must be left out: a batch does not stream.")
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
+
+
+def _checked_id(custom_id: object) -> str:
     if not isinstance(custom_id, str):
         raise TypeError(f"custom_id must be a text, not {custom_id!r}; str(...) makes one of a number.")
-    return {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
+    if not custom_id:
+        raise ValueError("custom_id must not be empty: it is how the answer is known.")
+    return str(custom_id)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as JSON has them."""
+    return values if is_plain(values) else {name: plain(value, name) for name, value in values.items()}
 
 
 def _text_or_list(name: str, given: Any) -> Any:
     """What an endpoint takes as its input, in a list of its own; the keys of a dictionary would be another list."""
+    if type(given) is list:
+        given = given.copy()
+    elif not isinstance(given, str):
+        if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
+            raise TypeError(f"{name} must be a text or a list, not {given!r}.")
+        given = list(given)
+    if not given:
+        raise ValueError(f"{name} must not be empty: the model is given nothing to answer.")
+    return given
+
+
+def _conversation(messages: Any) -> list[Any]:
+    """Messages as the endpoint takes them: each says whose it is."""
+    given = _text_or_list("messages", messages)
     if isinstance(given, str):
-        return given
-    if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
-        raise TypeError(f"{name} must be a text or a list, not {given!r}.")
-    return list(given)
+        return [{"role": "user", "content": given}]
+    conversation: list[Any] = given
+    for number, message in enumerate(conversation):
+        if not (type(message) is dict and type(message.get("role")) is str) and not _is_message(message):
+            raise TypeError(
+                f"messages[{number}] must be a dictionary with a role, such as {{'role': 'user', 'content': 'Hi'}}, "
+                f"not {message!r}."
+            )
+    return (
+        conversation
+        if is_plain(conversation)
+        else [plain(message, f"messages[{number}]") for number, message in enumerate(conversation)]
+    )
 
 
-def _form(given: Mapping[str, Any]) -> dict[str, Any]:
-    if given.get("type") == "object":
+def _is_message(given: Any) -> bool:
+    """Whether this is one of any kind: also one of the SDK's models."""
+    return callable(getattr(given, "model_dump", None)) or (
+        isinstance(given, Mapping) and isinstance(given.get("role"), str)
+    )
+
+
+def _form(given: Mapping[str, Any], *, nested: bool) -> dict[str, Any]:
+    """A hand-made form: of a chat completion its schema is an object of its own, of a response it is not."""
+    kind = given.get("type")
+    if kind == "object" or "properties" in given:
         raise TypeError(
             "response_format is a bare JSON schema; pass the class of the Pydantic model, or what the API takes, which "
             "has a type such as 'json_schema'."
         )
-    return dict(given)
+    if kind not in FORMS:
+        raise ValueError(f"response_format must have one of the types {', '.join(FORMS)}, not {kind!r}.")
+    if kind == "json_schema":
+        holder, where = (given.get("json_schema"), "json_schema") if nested else (given, "response_format")
+        if not isinstance(holder, Mapping) or not isinstance(holder.get("name"), str):
+            raise ValueError(f"{where} must be a dictionary with a name and a schema, not {holder!r}.")
+        if not isinstance(holder.get("schema"), Mapping):
+            raise ValueError(f"The schema of {where} must be a JSON schema, not {holder.get('schema')!r}.")
+    return _plain(dict(given))
 
 
 def _schema_of(model: Any) -> dict[str, Any]:

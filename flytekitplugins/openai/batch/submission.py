@@ -25,7 +25,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     more, so that only its metadata is looked at, whose limits have always been the same.
 
     Raises:
-        TypeError: It is no dictionary, or its metadata is none.
+        TypeError: It is no dictionary, or its metadata is none, or has something else than texts in it.
         ValueError: Its metadata has more entries than there is room for, or an entry is too long.
     """
     if not isinstance(config, Mapping):
@@ -40,9 +40,14 @@ def check_config(config: Mapping[str, Any]) -> None:
             f"OpenAI's {METADATA_ENTRIES} is the connector's."
         )
     for name, value in metadata.items():
-        if len(str(name)) > METADATA_KEY_LENGTH or len(str(value)) > METADATA_VALUE_LENGTH:
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"The metadata in config must have texts alone, and {name!r} is {value!r}; "
+                "str(...) makes a text of a number."
+            )
+        if len(name) > METADATA_KEY_LENGTH or len(value) > METADATA_VALUE_LENGTH:
             raise ValueError(
-                f"The entry {str(name)[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI takes "
+                f"The entry {name[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI takes "
                 f"{METADATA_KEY_LENGTH} characters of a name and {METADATA_VALUE_LENGTH} of a value."
             )
 

@@ -189,3 +189,24 @@ def test_no_line_can_make_the_reading_fail(body, usage, status):
     assert row.custom_id == "r-1"
     assert len(table_of([row], {})) == 1
     assert all(0 <= count <= 10**9 for count in vars(row.usage or Usage()).values())
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (make_chat(), "stop"),
+        (make_chat("half a te", finish_reason="length"), "length"),
+        (make_chat(None, finish_reason="content_filter"), "content_filter"),
+        (
+            make_response(TEXT, status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+            "max_output_tokens",
+        ),
+        (make_response(TEXT, status="completed", incomplete_details=None), None),
+        ({"data": [{"embedding": [0.1]}]}, None),
+    ],
+    ids=str,
+)
+def test_row_says_why_the_model_stopped(body, reason):
+    """An answer that was cut off is half a text, and looks like a whole one."""
+    row = row_of(make_line(body))
+    assert (row.ok, row.finish_reason) == (True, reason)

@@ -53,6 +53,21 @@ def test_complaint_has_a_line_for_each_code():
     assert tally.complaint(0.5).startswith("1 of 4 requests succeeded, and min_success_ratio asks for 0.5 of them.\n")
 
 
+def test_answers_that_were_cut_off_may_count_as_none():
+    """Half a text is not what was asked for, where somebody says so."""
+    tally = make_tally(succeeded=10)
+    tally.consumption.cut_off = 4
+    assert tally.complaint(0.7) == ""
+    assert tally.complaint(0.6, complete_answers=True) == ""
+    assert tally.complaint(0.7, complete_answers=True) == (
+        "6 of 10 requests succeeded, and min_success_ratio asks for 0.7 of them. Answers that were cut off: 4."
+    )
+    tally.consumption.cut_off = 10
+    assert tally.complaint(0.0, complete_answers=True) == (
+        "None of the 10 requests succeeded. Answers that were cut off: 10."
+    )
+
+
 def test_complaint_about_a_single_request_is_about_it():
     """A newcomer's first batch."""
     assert make_tally(make_lost("b")).complaint(0.0).startswith("The request failed.\nbatch_expired: 1, such as 'b'")

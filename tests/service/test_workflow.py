@@ -14,7 +14,7 @@ from flytekitplugins.openai import create_batch
 from flytekitplugins.openai.batch import files, steps
 from flytekitplugins.openai.batch.requests import Limits
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
-from flytekitplugins.openai.emulator.responder import prompt_tokens
+from flytekitplugins.openai.emulator.responder import Reply, prompt_tokens
 from flytekitplugins.openai.exceptions import IncompleteFileError, InvalidInputError, TooFewSucceededError
 from tests.builders import make_jsonl, make_request, make_requests
 from tests.service.workflow_run import NodeFailedError, WorkflowRun
@@ -243,6 +243,22 @@ def test_files_are_deleted_when_asked_for(world, requests_file):
     run = start(world, delete_files=True, max_resubmissions=1)
     assert run.run(requests_file(make_requests(5))).succeeded == 5
     assert files_at(world) == []
+
+
+def cut_off(request):
+    """What a model answers that is let down by its limit."""
+    message = {"role": "assistant", "content": "half a te"}
+    choices = [{"index": 0, "message": message, "finish_reason": "length" if request.custom_id == "r-1" else "stop"}]
+    return Reply({"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": choices})
+
+
+def test_answers_that_were_cut_off_are_counted(world, requests_file):
+    """And fail a workflow that wants them whole."""
+    world.emulator.respond(cut_off)
+    result = start(world, min_success_ratio=1.0).run(requests_file(make_requests(5)))
+    assert (result.succeeded, result.cut_off) == (5, 1)
+    with pytest.raises(TooFewSucceededError, match=r"^4 of 5 requests succeeded, .* Answers that were cut off: 1\."):
+        start(world, min_success_ratio=1.0, complete_answers=True).run(requests_file(make_requests(5)))
 
 
 FAILURES = {

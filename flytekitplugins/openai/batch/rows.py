@@ -50,6 +50,11 @@ class ResultRow(Generic[T]):
         """What the model wrote; `None` where there is no text, because it refused, or as for embeddings."""
         return whole("".join(_texts(self.body))) or None
 
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, as the endpoint says; with `length` or `content_filter` the text is not all of it."""
+        return next((str(reason) for reason in _reasons(self.body) if reason), None)
+
 
 def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow[T]:
     """The row of a line of an output or error file.
@@ -118,10 +123,15 @@ def _shortcomings(body: Mapping[str, Any]) -> Iterator[str]:
     choice = next(iter(_objects(body.get("choices"))), {})
     refusals = [_object(choice.get("message")).get("refusal"), *(part.get("refusal") for part in _parts(body))]
     yield from (f"the model refused ({whole(str(refusal))})" for refusal in refusals if refusal)
-    reasons = (_object(body.get("incomplete_details")).get("reason"), choice.get("finish_reason"))
-    yield from (f"the answer was cut off ({reason})" for reason in reasons if str(reason) in CUT_OFF)
+    yield from (f"the answer was cut off ({reason})" for reason in _reasons(body) if str(reason) in CUT_OFF)
     if error := _object(body.get("error")):
         yield f"the model failed ({whole(str(error.get('message') or error.get('code')))})"
+
+
+def _reasons(body: Mapping[str, Any]) -> tuple[object, object]:
+    """Why the model stopped: of a response that is incomplete, and of a completion."""
+    choice = next(iter(_objects(body.get("choices"))), {})
+    return _object(body.get("incomplete_details")).get("reason"), choice.get("finish_reason")
 
 
 def _parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -103,7 +103,8 @@ class CollectResultsExecutor(ShimTaskExecutor["CollectResultsTask"]):
                 directory=directory,
                 progress=progress,
             )
-        complaint = tally.complaint(tt.custom["min_success_ratio"])
+        complete = bool(tt.custom.get("complete_answers"))
+        complaint = tally.complaint(tt.custom["min_success_ratio"], complete_answers=complete)
         batches = [ran.result.get("batches") or [] for ran in rounds]
         publish_report(tt, batches, tally, page=report, complaint=complaint)
         if complaint:
@@ -219,6 +220,7 @@ class CollectResultsTask(DownloadJSONFilesTask):
         min_success_ratio: The part of the requests that must have succeeded, from 0 to 1.
         title: What the report is about; the task's name by default.
         delete_files: Delete the files at OpenAI if none of the requests succeeded, and the task fails for it.
+        complete_answers: Count an answer that was cut off as none.
         **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
     """
 
@@ -234,11 +236,12 @@ class CollectResultsTask(DownloadJSONFilesTask):
         min_success_ratio: float = 0.0,
         title: str = "",
         delete_files: bool = False,
+        complete_answers: bool = False,
         **kwargs: Any,
     ) -> None:
         options: dict[str, Any] = {"min_success_ratio": min_success_ratio, "title": title}
-        if delete_files:
-            options["delete_files"] = True
+        optional = {"delete_files": delete_files, "complete_answers": complete_answers}
+        options |= {name: value for name, value in optional.items() if value}
         super().__init__(name, task_config, container_image, options=options, **kwargs)
 
 

@@ -30,6 +30,7 @@ TYPES = {
     "ok": "bool",
     "status_code": "Int64",
     "text": "string",
+    "finish_reason": "string",
     "error_code": "string",
     "error_message": "string",
     **dict.fromkeys(vars(Usage()), "Int64"),

@@ -108,23 +108,28 @@ class Tally:
         """The kinds of failures, the most frequent first."""
         return sorted(self.kinds.values(), key=lambda kind: (-kind.count, kind.label))
 
-    def complaint(self, min_success_ratio: float) -> str:
+    def complaint(self, min_success_ratio: float, *, complete_answers: bool = False) -> str:
         """Why this is not good enough, with a line for each kind of failure; "" when it is.
 
         Args:
             min_success_ratio: The part of the requests that must have succeeded, from 0 to 1. None at all is never
                 enough.
+            complete_answers: Whether an answer that was cut off counts as none.
         """
+        cut_off = self.consumption.cut_off if complete_answers else 0
+        good = self.succeeded - cut_off
         # Divided, because 0.07 times 100 is more than 7.
-        if self.succeeded and self.succeeded / self.requests >= min_success_ratio:
+        if good and good / self.requests >= min_success_ratio:
             return ""
-        if self.succeeded:
+        if good:
             said = (
-                f"{self.succeeded:,} of {self.requests:,} requests succeeded, and min_success_ratio asks for "
+                f"{good:,} of {self.requests:,} requests succeeded, and min_success_ratio asks for "
                 f"{min_success_ratio:.4g} of them."
             )
         else:
             said = f"None of the {self.requests:,} requests succeeded." if self.requests != 1 else "The request failed."
+        if cut_off:
+            said += f" Answers that were cut off: {cut_off:,}."
         told = (
             f"{kind.label}: {kind.count:,}" + (f", such as {kind.example!r}: {kind.message}" if kind.message else "")
             for kind in self.by_count

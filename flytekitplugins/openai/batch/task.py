@@ -62,6 +62,7 @@ class BatchResult(DataClassJSONMixin):
         output_tokens: Tokens that were written.
         reasoning_tokens: Those of them that nobody sees.
         report: A page about all this, which is also the deck of the step; `None` if it could not be made.
+        cut_off: How many of the answers are not the whole ones, because of their length or a content filter.
     """
 
     output_file: Optional[JSONLFile] = None  # noqa: UP045 (flytekit reads it)
@@ -75,6 +76,7 @@ class BatchResult(DataClassJSONMixin):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     report: Optional[HTMLPage] = None  # noqa: UP045
+    cut_off: int = 0
 
     @classmethod
     def of(cls, tally: Tally, *, output: Path, errors: Path, report: Path) -> "BatchResult":
@@ -87,6 +89,7 @@ class BatchResult(DataClassJSONMixin):
             failed=tally.failed,
             errors=tally.errors,
             report=HTMLPage(str(report)) if Path(report).exists() else None,
+            cut_off=tally.consumption.cut_off,
             **asdict(tally.consumption.usage),
         )
 

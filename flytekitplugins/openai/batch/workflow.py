@@ -38,6 +38,7 @@ def create_batch(  # noqa: PLR0917 (the published signature)
     max_concurrent_batches: int | None = None,
     delete_files: bool = False,
     input_expires_after: timedelta | None = None,
+    complete_answers: bool = False,
 ) -> Workflow:
     """A workflow that runs any number of requests, and gives every one of them back, in the order they came.
 
@@ -70,6 +71,8 @@ def create_batch(  # noqa: PLR0917 (the published signature)
             have been collected; and those uploaded, when OpenAI refuses the batches or they fail.
         input_expires_after: After how long OpenAI deletes the uploaded files, from an hour to 30 days, which is the
             default. A batch that has to wait for room needs its file until then.
+        complete_answers: Whether `min_success_ratio` counts an answer as none that was cut off, by the limit of output
+            tokens or a content filter. It is in the output file all the same.
 
     Raises:
         TypeError: `config` is no dictionary, or its metadata is none.
@@ -119,6 +122,7 @@ def create_batch(  # noqa: PLR0917 (the published signature)
         min_success_ratio=min_success_ratio,
         title=name,
         delete_files=delete_files,
+        complete_answers=complete_answers,
         **files,
     )
     collected = workflow.add_entity(collect, **_rounds(uploads, batches))

@@ -1,8 +1,8 @@
-"""Texts from outside, as Flyte can hold them."""
+"""Texts from outside, as Flyte can hold them, and numbers in words."""
 
 from __future__ import annotations
 
-__all__ = ["shortened", "tidied", "whole"]
+__all__ = ["plural", "shortened", "tidied", "whole"]
 
 # What a server says goes into a sentence of ours, and that into Flyte's console.
 LONGEST_WORDS = 1_000
@@ -23,3 +23,9 @@ def tidied(text: str, *, secret: str = "", longest: int = LONGEST_WORDS) -> str:
     # First of all without the secret: a part of it would not be found any more.
     masked = text.replace(secret, "***") if secret else text
     return shortened(whole(masked).rstrip(". "), longest)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 request`, `1,000 requests`, `2 batches`."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"

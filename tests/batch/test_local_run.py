@@ -269,7 +269,7 @@ def test_progress_is_not_printed_for_every_poll(openai_emulator, capsys):
     printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("openai-batch-local")]
     assert printed == [
         "openai-batch-local: OpenAI is validating 1 file",
-        "openai-batch-local: completed: 1 of 1 requests done",
+        "openai-batch-local: completed: 1 of 1 request done",
     ]
     assert len(openai_emulator.calls) > 10
 

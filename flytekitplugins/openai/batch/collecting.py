@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flytekit import logger
 
 from flytekitplugins.openai._client import Account
+from flytekitplugins.openai._text import plural
 from flytekitplugins.openai.exceptions import InconsistentError
 
 from .files import download_file
@@ -79,8 +80,8 @@ def collect(
                 if fate != Fate.SUCCEEDED:
                     failed.write(line)
                     tally.add_failure(custom_id, line)
-            progress.show(f"{tally.requests:,} requests collected", done=tally.requests)
-    progress.show(f"{tally.succeeded:,} of {tally.requests:,} requests succeeded", done=tally.requests)
+            progress.show(f"{plural(tally.requests, 'request')} collected", done=tally.requests)
+    progress.show(f"{tally.succeeded:,} of {plural(tally.requests, 'request')} succeeded", done=tally.requests)
     return tally
 
 
@@ -114,7 +115,7 @@ def outcomes(
                     tally.run_again += each.requests if number == 1 else 0
                     tally.recovered += each.recovered
                 if each.unreadable:
-                    logger.warning(f"{each.unreadable:,} lines of the result files could not be read.")
+                    logger.warning(f"{plural(each.unreadable, 'line')} of the result files could not be read.")
 
 
 class _Downloads:

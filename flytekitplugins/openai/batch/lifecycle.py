@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from flytekitplugins.openai._text import plural
+
 from .snapshot import BatchError, BatchSnapshot
 
 __all__ = [
@@ -132,7 +134,7 @@ def _counts(batch: BatchSnapshot) -> str:
     if not batch.total:
         return "requests not counted"
     failed = f", {batch.failed:,} failed" if batch.failed else ""
-    return f"{batch.done:,} of {batch.total:,} requests done{failed}"
+    return f"{batch.done:,} of {plural(batch.total, 'request')} done{failed}"
 
 
 def _list(errors: Sequence[BatchError]) -> str:

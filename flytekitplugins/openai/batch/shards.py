@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flytekitplugins.openai._text import shortened
+from flytekitplugins.openai._text import plural, shortened
 
 from .lifecycle import Outcome, Verdict, has_passed_validation, judge
 from .planning import ShardPlan, TaskPlan
@@ -155,7 +155,7 @@ def _validating(plan: TaskPlan) -> str:
     """`OpenAI is validating 3 files`."""
     number, files = sum(batch.status == "validating" for batch in plan.batches), len(plan.shards)
     if number == files:
-        return f"OpenAI is validating {number:,} file{'s' * (number > 1)}"
+        return f"OpenAI is validating {plural(number, 'file')}"
     return f"OpenAI is validating {number:,} of {files:,} files"
 
 
@@ -176,7 +176,7 @@ def _progress(plan: TaskPlan, verdicts: Sequence[Verdict], requests: int) -> str
     over = sum(verdict.outcome in ENDS for verdict in verdicts)
     done = sum(batch.done for batch in plan.batches)
     failed = sum(batch.failed for batch in plan.batches)
-    said = f"{over:,} of {len(verdicts):,} batches done, {done:,} of {requests:,} requests"
+    said = f"{over:,} of {plural(len(verdicts), 'batch')} done, {done:,} of {plural(requests, 'request')}"
     return f"{said}, {failed:,} failed" if failed else said
 
 

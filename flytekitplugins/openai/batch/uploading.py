@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from flytekit import logger
 
 from flytekitplugins.openai._client import Account, sync_client
+from flytekitplugins.openai._text import plural
 from flytekitplugins.openai.exceptions import InvalidInputError, OpenAIPluginError
 
 from .files import delete_file, upload_file, uploaded_files
@@ -142,7 +143,8 @@ def upload_shards(
                 spool.write(event.shard, event.data)
                 writer.add(event.shard.number, event.custom_ids)
                 read += len(event.data)
-                progress.show(f"{cutter.requests:,} requests checked, {spool.done:,} files uploaded", done=read)
+                checked, uploaded = plural(cutter.requests, "request"), plural(spool.done, "file")
+                progress.show(f"{checked} checked, {uploaded} uploaded", done=read)
             writer.flush()
             file_ids = spool.file_ids()
             if uploads.attempt != "0":
@@ -158,11 +160,8 @@ def upload_shards(
             if isinstance(error, BadRequestsError):
                 raise InvalidInputError(f"The input{uploads.title} was not submitted: {error}.") from None
             raise
-        number, files = len(file_ids), "file" if len(file_ids) == 1 else "files"
-        progress.show(
-            f"{cutter.requests:,} requests uploaded, in {number:,} {files}" if file_ids else "nothing to upload",
-            done=read,
-        )
+        sent = f"{plural(cutter.requests, 'request')} uploaded, in {plural(len(file_ids), 'file')}"
+        progress.show(sent if file_ids else "nothing to upload", done=read)
         return Uploaded(file_ids, cutter.requests)
 
 

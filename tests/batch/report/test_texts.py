@@ -2,7 +2,8 @@ from decimal import Decimal
 
 import pytest
 
-from flytekitplugins.openai.batch.report.texts import MOST_CHARACTERS, dollars, plural, seen, share
+from flytekitplugins.openai._text import plural
+from flytekitplugins.openai.batch.report.texts import MOST_CHARACTERS, dollars, seen, share
 
 
 @pytest.mark.parametrize(

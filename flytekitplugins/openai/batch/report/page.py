@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from flytekitplugins.openai._text import shortened
+from flytekitplugins.openai._text import plural, shortened
 from flytekitplugins.openai.batch.history import moment
 from flytekitplugins.openai.batch.snapshot import BatchSnapshot
 from flytekitplugins.openai.batch.tally import Kind, Tally
@@ -18,7 +18,7 @@ from flytekitplugins.openai.batch.tally import Kind, Tally
 from .advice import advice_for
 from .histogram import Bar, bars_of
 from .prices import Estimate, estimate_cost
-from .texts import dollars, plural, seen, share
+from .texts import dollars, seen, share
 from .timeline import Span, Stay, duration, phases_of, stays_in, ticks_of
 
 __all__ = ["Report", "render"]

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from flytekitplugins.openai._text import shortened
 
-__all__ = ["dollars", "plural", "seen", "share"]
+__all__ = ["dollars", "seen", "share"]
 
 # Of a text from outside so much is shown.
 MOST_CHARACTERS = 1_000
@@ -31,12 +31,6 @@ def seen(value: object) -> object:
 def _spelt_out(match: re.Match[str]) -> str:
     number = ord(match.group())
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 request`, `1,000 requests`, `2 batches`."""
-    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
-    return f"{count:,} {noun}{ending}"
 
 
 def share(part: float, whole: float) -> str:

@@ -43,7 +43,13 @@ def test_uploaded_bytes_come_back(client):
     assert client.files.content(file.id).read() == data
 
 
-@pytest.mark.parametrize("name", ["requests.json", "requests.JSONL", "requests"])
+def test_batch_file_without_a_name_is_accepted(client):
+    """The SDK calls raw bytes `upload`, and OpenAI has accepted such a file in recorded exchanges."""
+    file = client.files.create(file=make_jsonl([make_line()]), purpose="batch")
+    assert (file.filename, file.status) == ("upload", "processed")
+
+
+@pytest.mark.parametrize("name", ["requests.json", "requests.JSONL", "requests.txt", "requests", "upload.txt"])
 def test_batch_file_must_be_named_jsonl(client, name):
     """A batch file of another name is refused, in the words users have seen."""
     with pytest.raises(openai.BadRequestError) as caught:

@@ -13,6 +13,9 @@ from .settings import Settings
 
 __all__ = ["BatchError", "Inspection", "check_request", "check_upload", "inspect"]
 
+# What the SDK calls bytes without a name; OpenAI takes a batch file under it.
+# https://github.com/openai/openai-python/blob/main/src/openai/_files.py
+UNNAMED = "upload"
 # What every request line must hold, and as which type.
 _PARAMETERS: dict[str, tuple[type, str]] = {
     "custom_id": (str, "a string"),
@@ -56,7 +59,7 @@ def check_upload(source: BinaryIO, filename: str, *, most_bytes: int) -> None:
         ApiError: 400 for a file that is not named `.jsonl`, is empty, too large, or whose first line that is not
             blank is no JSON object.
     """
-    if not filename.endswith(".jsonl"):
+    if filename != UNNAMED and not filename.endswith(".jsonl"):
         # https://github.com/BerriAI/litellm/pull/37527
         raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
     size = source.seek(0, 2)

@@ -12,7 +12,11 @@ BODIES = {
     "/v1/responses": {"input": "What is it?"},
     "/v1/embeddings": {"input": "What is it?"},
     "/v1/moderations": {"input": "What is it?"},
+    "/v1/images/generations": {"prompt": "What is it?"},
+    "/v1/images/edits": {"prompt": "What is it?"},
+    "/v1/videos": {"prompt": "What is it?"},
 }
+WITHOUT_ID = {"/v1/embeddings", "/v1/moderations", "/v1/images/generations", "/v1/images/edits"}
 SAID = "The emulator heard: What is it?"
 
 
@@ -33,7 +37,7 @@ def test_same_request_has_the_same_answer(url):
     assert reply_to(make_request(url), echo) == reply_to(make_request(url), echo)
 
 
-@pytest.mark.parametrize("url", sorted(set(BODIES) - {"/v1/embeddings", "/v1/moderations"}))
+@pytest.mark.parametrize("url", sorted(set(BODIES) - WITHOUT_ID))
 def test_other_request_has_another_id(url):
     """Answers are told apart by their ids."""
     one, other = (reply_to(make_request(url, key), echo).body["id"] for key in ("r-1", "r-2"))
@@ -107,8 +111,9 @@ def test_prompt_is_of_the_last_message():
 
 
 def test_request_without_text_has_no_prompt():
-    """A request that asks nothing is answered all the same."""
-    request = make_request("/v1/chat/completions", messages=[])
+    """A request with a picture alone is answered all the same."""
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+    request = make_request("/v1/chat/completions", messages=[{"role": "user", "content": [picture]}])
     assert (request.prompt, reply_to(request, echo).status_code) == ("", 200)
 
 

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from .errors import ApiError, invalid_type, invalid_value
+from .errors import ApiError, invalid_type, invalid_value, missing_parameter
 from .service import OpenAIService
 from .settings import BATCH_ENDPOINTS, SINGLE_ENDPOINTS
 
@@ -76,7 +76,7 @@ class _Calls:
             parameters = {name: value for name, value in form.items() if isinstance(value, str)}
             upload = form.get("file")
             if not isinstance(upload, UploadFile):
-                raise _missing("file")
+                raise missing_parameter("file")
             _known(parameters, "purpose", "expires_after[anchor]", "expires_after[seconds]")
             purpose = _choice(parameters, "purpose", PURPOSES)
             lifetime = None
@@ -209,13 +209,9 @@ async def _json_object(request: Request) -> dict[str, Any]:
     return given
 
 
-def _missing(name: str) -> ApiError:
-    return ApiError(400, f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
-
-
 def _required(given: Mapping[str, Any], name: str) -> Any:
     if given.get(name) is None:
-        raise _missing(name)
+        raise missing_parameter(name)
     return given[name]
 
 

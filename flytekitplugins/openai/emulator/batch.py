@@ -139,8 +139,11 @@ class Batch:
         with self.input_path.open("rb") as lines:
             for index in range(self.done, upto):
                 line = self._read(lines, self.queue[index])
-                request = Request(line["custom_id"], line["url"], line["body"])
-                self._record(request, fault_for(request.custom_id, self._ran_at(index + 1)), responder)
+                at = self._ran_at(index + 1)
+                # A cancel that came too late runs what its batch's pace would never have come to.
+                time = min(at, self.times.get("cancelling_at", math.inf))
+                request = Request(line["custom_id"], self.endpoint, line["body"], time)
+                self._record(request, fault_for(request.custom_id, at), responder)
                 self.done = index + 1
 
     def leave_unfinished(self, status: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ApiError", "error_body", "invalid_type", "invalid_value", "no_such_file"]
+__all__ = ["ApiError", "error_body", "invalid_type", "invalid_value", "missing_parameter", "no_such_file"]
 
 _JSON_TYPES: dict[type, str] = {
     dict: "an object",
@@ -53,6 +53,11 @@ def invalid_type(param: str, value: object, expected: str) -> ApiError:
     """A parameter of another JSON type, as in https://github.com/BerriAI/litellm/pull/28425 ."""
     message = f"Invalid type for '{param}': expected {expected}, but got {_JSON_TYPES[type(value)]} instead."
     return ApiError(400, message, code="invalid_type", param=param)
+
+
+def missing_parameter(param: str) -> ApiError:
+    """A parameter that must be there."""
+    return ApiError(400, f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
 
 
 def no_such_file(file_id: str) -> ApiError:

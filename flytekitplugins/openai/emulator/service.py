@@ -230,7 +230,7 @@ class OpenAIService:
             ApiError: 400 or 404 for what `check_request` refuses.
         """
         check_request(body, endpoint=endpoint, settings=self.settings)
-        return reply_to(Request(self._new_id("call_"), endpoint, body), self._responder)
+        return reply_to(Request(self._new_id("call_"), endpoint, body, self.clock.now()), self._responder)
 
     # Small things.
 

@@ -20,9 +20,10 @@ SINGLE_ENDPOINTS = (
     "/v1/embeddings",
     "/v1/completions",
     "/v1/moderations",
+    "/v1/images/generations",
 )
 # https://platform.openai.com/docs/api-reference/batch/create
-BATCH_ENDPOINTS = (*SINGLE_ENDPOINTS, "/v1/images/generations", "/v1/images/edits", "/v1/videos")
+BATCH_ENDPOINTS = (*SINGLE_ENDPOINTS, "/v1/images/edits", "/v1/videos")
 
 
 @dataclass(frozen=True, kw_only=True)

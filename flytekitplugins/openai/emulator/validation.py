@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from .errors import ApiError, invalid_type
-from .responder import embedding_inputs, prompt_tokens
+from .errors import ApiError, invalid_type, missing_parameter
+from .exchange import embedding_inputs, prompt_tokens
 from .settings import Settings
+from .shapes import missing_input
 
 __all__ = ["BatchError", "Inspection", "check_request", "check_upload", "inspect"]
 
 # What the SDK calls bytes without a name; OpenAI takes a batch file under it.
 # https://github.com/openai/openai-python/blob/main/src/openai/_files.py
 UNNAMED = "upload"
+# What a response by itself takes in place of an input; a line of a batch with a stored prompt alone was refused.
+INPUTS = ("prompt", "previous_response_id", "conversation")
 # What every request line must hold, and as which type.
 _PARAMETERS: dict[str, tuple[type, str]] = {
     "custom_id": (str, "a string"),
@@ -82,6 +85,9 @@ def check_request(body: dict[str, Any], *, endpoint: str, settings: Settings) ->
     """
     for code, message, param in _model_problems(body, endpoint, param="model"):
         raise ApiError(400, message, code=code, param=param)
+    missing = missing_input(body, endpoint)
+    if missing is not None and not (endpoint == "/v1/responses" and any(body.get(name) for name in INPUTS)):
+        raise missing_parameter(missing)
     if body.get("stream"):
         raise ApiError(400, "The emulator does not stream.", code="streaming_unsupported", param="stream")
     model = body.get("model")
@@ -167,6 +173,10 @@ def _known_problems(
 
 def _body_problems(body: dict[str, Any], endpoint: str, found: Inspection) -> Iterable[tuple[str, str, str | None]]:
     yield from _model_problems(body, endpoint, param="body.model")
+    missing = missing_input(body, endpoint)
+    if missing is not None:
+        param = f"body.{missing}"
+        yield "missing_required_parameter", f"Missing required parameter: '{param}'.", param
     model = body.get("model")
     if isinstance(model, str) and found.model is None:
         found.model = model

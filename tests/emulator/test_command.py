@@ -60,6 +60,12 @@ def test_command_is_an_emulator_of_its_own(tmp_path, sdk):
         assert process.end(signal.SIGINT) == 0
 
 
+def test_command_behaves_as_azure_when_asked_to(tmp_path, sdk):
+    """`--azure` sets the flavour of every batch."""
+    with start(tmp_path, "--azure") as process:
+        assert submit(sdk.with_options(base_url=process.base_url)).status == "Validating"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_leaves_nothing_behind(tmp_path, sdk, number):
     """Ended by Ctrl-C or by `kill`, the command takes its files with it."""

@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         on_call=None if options.command else _print_call,
         **{name: getattr(options, name) for name in ("validating", "requests_per_second", "finalizing", "cancelling")},
         enqueued_tokens=options.enqueued_tokens,
+        azure=options.azure,
     )
     try:
         emulator.start()
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--finalizing", type=float, default=1.0, metavar="SECONDS", help="how long a batch finalizes (%(default)s)")
     add("--cancelling", type=float, default=1.0, metavar="SECONDS", help="how long a cancel takes (%(default)s)")
     add("--enqueued-tokens", type=int, metavar="N", help="prompt tokens that may be enqueued at once (any number)")
+    add("--azure", action="store_true", help="make batches behave as Azure's")
     add("--responder", type=_responder, default=echo, metavar="MODULE:FUNCTION", help="what the models answer")
     add("--control", action="store_true", help="let other processes order faults and move the clock")
     return parser

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from .azure import short_endpoint
 from .errors import ApiError, invalid_type, invalid_value, missing_parameter
 from .service import OpenAIService
 from .settings import BATCH_ENDPOINTS, SINGLE_ENDPOINTS
@@ -128,12 +129,16 @@ class _Calls:
         answer = await run_in_threadpool(
             self._service.create_batch,
             input_file_id=given["input_file_id"],
-            endpoint=_choice(given, "endpoint", BATCH_ENDPOINTS),
+            endpoint=_choice(given, "endpoint", self._endpoints()),
             metadata=_metadata(given.get("metadata")),
             output_lifetime=None if expires is None else _lifetime(expires, "output_expires_after"),
             project=project,
         )
         return JSONResponse(answer)
+
+    def _endpoints(self) -> tuple[str, ...]:
+        is_azure = self._service.settings.azure
+        return (*BATCH_ENDPOINTS, *(map(short_endpoint, BATCH_ENDPOINTS) if is_azure else ()))
 
     def list_batches(self, request: Request) -> Response:
         query = dict(request.query_params)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .azure import full_endpoint, shown_status
 from .errors import error_body
 from .faults import RequestFault
 from .responder import Reply, Request, Responder, reply_to
@@ -92,7 +93,8 @@ class Batch:
         if self.status == "validating":
             return self.times["created_at"] + pace.validating
         if self.status == "in_progress":
-            return min(self._ran_at(len(self.queue)), self.times["expires_at"])
+            window_ends_at = math.inf if pace.azure else self.times["expires_at"]
+            return min(self._ran_at(len(self.queue)), window_ends_at)
         if self.status == "finalizing":
             return self.times["finalizing_at"] + pace.finalizing
         if self.status == "cancelling":
@@ -142,7 +144,7 @@ class Batch:
                 at = self._ran_at(index + 1)
                 # A cancel that came too late runs what its batch's pace would never have come to.
                 time = min(at, self.times.get("cancelling_at", math.inf))
-                request = Request(line["custom_id"], self.endpoint, line["body"], time)
+                request = Request(line["custom_id"], full_endpoint(line["url"]), line["body"], time)
                 self._record(request, fault_for(request.custom_id, at), responder)
                 self.done = index + 1
 
@@ -171,7 +173,7 @@ class Batch:
             "errors": {"object": "list", "data": [asdict(e) for e in self.errors]} if self.errors else None,
             "input_file_id": self.input_file_id,
             "completion_window": "24h",
-            "status": self.status,
+            "status": shown_status(self.status) if self.settings.azure else self.status,
             "output_file_id": self.output_file_id if shown else None,
             "error_file_id": self.error_file_id if shown else None,
             "request_counts": {"total": len(self.queue), "completed": self.completed, "failed": self.failed},

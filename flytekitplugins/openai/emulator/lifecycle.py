@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .batch import LIVE, Batch
+from .errors import ApiError
 from .faults import FaultBooks, RequestFault
 from .files import FileStore
 from .responder import Responder
@@ -35,6 +36,20 @@ class Lifecycle:
             self._live_until(now, settings)
         finally:
             self._settling = False
+
+    def refuse_over_quota(self, batch: Batch, limit: int | None) -> None:
+        """Refuse the creation of a batch for which the queue has no room, as Azure does.
+
+        Raises:
+            ApiError: 400 with the code that OpenAI fails such a batch with.
+        """
+        if batch.input_path is None:
+            return
+        with batch.input_path.open("rb") as lines:
+            found = inspect(lines, endpoint=batch.endpoint, settings=batch.settings)
+        batch.model, batch.prompt_tokens = found.model, found.prompt_tokens
+        for error in self._over_quota(batch, limit):
+            raise ApiError(400, error.message, code=error.code)
 
     def reads(self, path: Path) -> bool:
         """Whether a batch that is not over takes its requests from this file."""
@@ -77,7 +92,7 @@ class Lifecycle:
         with batch.input_path.open("rb") as lines:
             found = inspect(lines, endpoint=batch.endpoint, settings=batch.settings)
         batch.model, batch.prompt_tokens = found.model, found.prompt_tokens
-        if not found.errors:
+        if not found.errors and not batch.settings.azure:
             found.errors.extend(self._over_quota(batch, settings.enqueued_tokens))
         if found.errors:
             batch.fail(found.errors, at)
@@ -85,10 +100,12 @@ class Lifecycle:
             batch.start(found.offsets, at)
 
     def _over_quota(self, batch: Batch, limit: int | None) -> Iterable[BatchError]:
-        enqueued = sum(
+        enqueued = batch.prompt_tokens + sum(
             other.prompt_tokens
             for other in self.batches.values()
-            if other.status in LIVE and (other.project, other.model) == (batch.project, batch.model)
+            if other is not batch
+            and other.status in LIVE
+            and (other.project, other.model) == (batch.project, batch.model)
         )
         if limit is not None and enqueued > limit:
             yield BatchError(
@@ -122,6 +139,8 @@ class Lifecycle:
         """Close a batch: whatever it wrote becomes files. A file without lines is not made, and its id stays null."""
         if status != "completed":
             batch.leave_unfinished(status)
+        elif batch.settings.azure:
+            batch.results.errors.touch()
         batch.enter(status, at)
         batch.output_file_id = self._publish(batch, batch.results.output, "output", at)
         batch.error_file_id = self._publish(batch, batch.results.errors, "error", at)

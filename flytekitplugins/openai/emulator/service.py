@@ -158,7 +158,8 @@ class OpenAIService:
         """Create a batch, `validating` whatever its input: even a file that cannot be seen shows only as `failed`.
 
         Raises:
-            ApiError: 400 for a file that was uploaded for another purpose; 429 for too many batches in an hour.
+            ApiError: 400 for a file that was uploaded for another purpose, or, in the Azure flavour, for a full queue;
+                429 for too many batches in an hour.
         """
         with self._lock:
             now = self._settle()
@@ -176,6 +177,8 @@ class OpenAIService:
                 output_lifetime=output_lifetime,
                 times={"created_at": now, "expires_at": now + COMPLETION_WINDOW},
             )
+            if self.settings.azure:
+                self._life.refuse_over_quota(batch, self.settings.enqueued_tokens)
             self._life.batches[batch.id] = batch
             answer = batch.to_dict(now)
             self._settle()

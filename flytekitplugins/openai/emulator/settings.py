@@ -47,6 +47,8 @@ class Settings:
         models: The models that exist; `None`: any name does.
         keys: API keys and the project each belongs to; `None`: any key does, and the `OpenAI-Project`
             header alone says which project a call is for.
+        azure: Batches are those of Azure: statuses are capitalised, `/chat/completions` is an endpoint, a full queue
+            refuses the creation, a batch never expires, and a completed one always has an error file.
     """
 
     validating: float = 0.0
@@ -64,3 +66,4 @@ class Settings:
     max_file_bytes: int = 209_715_200
     models: tuple[str, ...] | None = None
     keys: Mapping[str, str] | None = None
+    azure: bool = False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
+from .azure import full_endpoint, line_error_code
 from .errors import ApiError, invalid_type, missing_parameter
 from .exchange import embedding_inputs, prompt_tokens
 from .settings import Settings
@@ -53,6 +54,7 @@ class Inspection:
     prompt_tokens: int = 0
     embedding_inputs: int = 0
     custom_ids: dict[str, int] = field(default_factory=dict)
+    is_azure: bool = False
 
 
 def check_upload(source: BinaryIO, filename: str, *, most_bytes: int) -> None:
@@ -102,7 +104,9 @@ def inspect(lines: Iterable[bytes], *, endpoint: str, settings: Settings) -> Ins
     The codes are OpenAI's where its documents or users' reports name one. For two rules none is known:
     `invalid_method` is ours, and `too_many_tasks` is what Azure says.
     """
-    found = Inspection()
+    found = Inspection(is_azure=settings.azure)
+    # An extra `/v1` is no mismatch at Azure; elsewhere every endpoint has it.
+    endpoint = full_endpoint(endpoint)
     offset = 0
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -111,6 +115,8 @@ def inspect(lines: Iterable[bytes], *, endpoint: str, settings: Settings) -> Ins
                 found.errors.append(BatchError(code, message, number, param))
         offset += len(line)
     found.errors.extend(_problems_of_the_whole(found, settings))
+    if settings.azure:
+        found.errors = [replace(error, code=error.code and line_error_code(error.code)) for error in found.errors]
     return found
 
 
@@ -165,7 +171,8 @@ def _known_problems(
             yield "duplicate_custom_id", f"The custom_id {custom_id!r} was already used in line {first}.", "custom_id"
     if good.get("method", "POST") != "POST":
         yield "invalid_method", f"The method must be 'POST', not {good['method']!r}.", "method"
-    if good.get("url", endpoint) != endpoint:
+    url = good.get("url", endpoint)
+    if (full_endpoint(url) if found.is_azure else url) != endpoint:
         yield "invalid_url", f"The URL {good['url']!r} is not the endpoint of this batch, {endpoint!r}.", "url"
     if "body" in good:
         yield from _body_problems(good["body"], endpoint, found)

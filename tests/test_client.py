@@ -1,5 +1,6 @@
 import asyncio
 
+import openai
 import pytest
 
 from flytekitplugins.openai import _client
@@ -167,3 +168,18 @@ def test_batch_of_another_server_has_no_page(monkeypatch, url):
     """A link that leads nowhere is worse than none."""
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     assert platform_url("batch_1") is None
+
+
+@pytest.mark.skipif(
+    tuple(map(int, openai.__version__.split(".")[:2])) < (2, 34), reason="openai 2.34 began to read the variable"
+)
+def test_custom_headers_of_the_environment_are_sent(emulator, monkeypatch):
+    """A gateway gets its headers with each call, one a line of `OPENAI_CUSTOM_HEADERS`."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gateway: blue\nX-Team: search")
+
+    async def call():
+        await async_client(ACCOUNT).batches.list()
+
+    run(call)
+    (seen,) = emulator.calls
+    assert (seen.headers["x-gateway"], seen.headers["x-team"]) == ("blue", "search")

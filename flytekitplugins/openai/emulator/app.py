@@ -1,10 +1,10 @@
-"""The HTTP side of the emulator: routes, parameters checked as strictly as OpenAI does, the error envelope."""
+"""The HTTP side of the emulator: routes and the error envelope."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, cast
+from collections.abc import AsyncGenerator
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +16,17 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from .azure import short_endpoint
-from .errors import ApiError, invalid_type, invalid_value, missing_parameter
+from .errors import ApiError, invalid_type, missing_parameter
+from .parameters import (
+    choice,
+    json_object,
+    lifetime_of,
+    metadata_of,
+    only_known,
+    page_limit,
+    required,
+    whole_number,
+)
 from .service import OpenAIService
 from .settings import BATCH_ENDPOINTS, SINGLE_ENDPOINTS
 
@@ -24,10 +34,6 @@ __all__ = ["build_app"]
 
 # https://platform.openai.com/docs/api-reference/files/create
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-# Both kinds of expiry take between an hour and 30 days, in seconds.
-EXPIRY_RANGE = range(3_600, 2_592_000 + 1)
-# https://platform.openai.com/docs/api-reference/batch/object#batch/object-metadata
-METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
 DEFAULT_PROJECT = "proj_default"
 
 
@@ -78,12 +84,12 @@ class _Calls:
             upload = form.get("file")
             if not isinstance(upload, UploadFile):
                 raise missing_parameter("file")
-            _known(parameters, "purpose", "expires_after[anchor]", "expires_after[seconds]")
-            purpose = _choice(parameters, "purpose", PURPOSES)
+            only_known(parameters, "purpose", "expires_after[anchor]", "expires_after[seconds]")
+            purpose = choice(parameters, "purpose", PURPOSES)
             lifetime = None
             if any(name.startswith("expires_after") for name in parameters):
                 anchor, seconds = (parameters.get(f"expires_after[{name}]", "") for name in ("anchor", "seconds"))
-                lifetime = _lifetime({"anchor": anchor, "seconds": _whole_number(seconds) or seconds}, "expires_after")
+                lifetime = lifetime_of({"anchor": anchor, "seconds": whole_number(seconds) or seconds}, "expires_after")
             answer = await run_in_threadpool(
                 self._service.create_file,
                 upload.file,
@@ -96,12 +102,12 @@ class _Calls:
 
     def list_files(self, request: Request) -> Response:
         query = dict(request.query_params)
-        _known(query, "purpose", "limit", "order", "after")
-        newest_first = _choice({"order": "desc"} | query, "order", ("asc", "desc")) == "desc"
+        only_known(query, "purpose", "limit", "order", "after")
+        newest_first = choice({"order": "desc"} | query, "order", ("asc", "desc")) == "desc"
         answer = self._service.list_files(
             purpose=query.get("purpose"),
             after=query.get("after"),
-            limit=_limit(query, default=10_000, most=10_000),
+            limit=page_limit(query, default=10_000, most=10_000),
             newest_first=newest_first,
             project=self._project(request),
         )
@@ -120,18 +126,18 @@ class _Calls:
 
     async def create_batch(self, request: Request) -> Response:
         project = self._project(request)
-        given = await _json_object(request)
-        _known(given, "input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
-        if not isinstance(_required(given, "input_file_id"), str):
+        given = await json_object(request)
+        only_known(given, "input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
+        if not isinstance(required(given, "input_file_id"), str):
             raise invalid_type("input_file_id", given["input_file_id"], "a string")
-        _choice(given, "completion_window", ("24h",))
+        choice(given, "completion_window", ("24h",))
         expires = given.get("output_expires_after")
         answer = await run_in_threadpool(
             self._service.create_batch,
             input_file_id=given["input_file_id"],
-            endpoint=_choice(given, "endpoint", self._endpoints()),
-            metadata=_metadata(given.get("metadata")),
-            output_lifetime=None if expires is None else _lifetime(expires, "output_expires_after"),
+            endpoint=choice(given, "endpoint", self._endpoints()),
+            metadata=metadata_of(given.get("metadata")),
+            output_lifetime=None if expires is None else lifetime_of(expires, "output_expires_after"),
             project=project,
         )
         return JSONResponse(answer)
@@ -142,9 +148,9 @@ class _Calls:
 
     def list_batches(self, request: Request) -> Response:
         query = dict(request.query_params)
-        _known(query, "limit", "after")
+        only_known(query, "limit", "after")
         answer = self._service.list_batches(
-            after=query.get("after"), limit=_limit(query, default=20, most=100), project=self._project(request)
+            after=query.get("after"), limit=page_limit(query, default=20, most=100), project=self._project(request)
         )
         return JSONResponse(answer)
 
@@ -157,7 +163,7 @@ class _Calls:
     async def answer(self, request: Request) -> Response:
         """Any request to a model, by itself."""
         self._project(request)
-        body = await _json_object(request)
+        body = await json_object(request)
         reply = await run_in_threadpool(self._service.answer, request.url.path, body)
         # Not JSONResponse, which cannot say half a surrogate pair.
         return Response(json.dumps(reply.body), reply.status_code, media_type="application/json")
@@ -199,92 +205,3 @@ def _misunderstood(request: Request, error: Exception) -> Response:
 
 def _broken(_request: Request, error: Exception) -> Response:
     return JSONResponse(ApiError(500, f"The emulator failed: {error!r}").body, 500)
-
-
-# Parameters. The names of the codes are those of OpenAI's own refusals.
-
-
-async def _json_object(request: Request) -> dict[str, Any]:
-    try:
-        given = await request.json()
-    except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
-        raise ApiError(400, "We could not parse the JSON body of your request.")
-    return given
-
-
-def _required(given: Mapping[str, Any], name: str) -> Any:
-    if given.get(name) is None:
-        raise missing_parameter(name)
-    return given[name]
-
-
-def _known(given: Mapping[str, Any], *names: str) -> None:
-    for name in given:
-        if name not in names:
-            raise ApiError(400, f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
-
-
-def _choice(given: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
-    value: str = _required(given, name)
-    if value not in choices:
-        raise invalid_value(name, value, f"one of {', '.join(map(repr, choices))}")
-    return value
-
-
-def _limit(query: Mapping[str, str], *, default: int, most: int) -> int:
-    given = query.get("limit", str(default))
-    limit = _whole_number(given)
-    if limit is None or not 1 <= limit <= most:
-        raise invalid_value("limit", given, f"a whole number from 1 to {most}")
-    return limit
-
-
-def _whole_number(text: str) -> int | None:
-    """The number that `text` writes in plain digits; `str.isdigit` also takes some that `int` does not."""
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def _lifetime(given: Any, name: str) -> float:
-    if not isinstance(given, dict) or set(given) != {"anchor", "seconds"} or given["anchor"] != "created_at":
-        raise invalid_value(name, given, "an object with anchor 'created_at' and seconds")
-    seconds = given["seconds"]
-    if not isinstance(seconds, int) or seconds not in EXPIRY_RANGE:
-        raise invalid_value(
-            f"{name}.seconds", seconds, f"a whole number from {EXPIRY_RANGE.start} to {EXPIRY_RANGE.stop - 1}"
-        )
-    return seconds
-
-
-def _metadata(given: Any) -> dict[str, str] | None:
-    """Checked metadata; the refusals are worded as in https://github.com/spiceai/docs/issues/928 and its like."""
-    if given is None:
-        return None
-    if not isinstance(given, dict):
-        raise invalid_type("metadata", given, "an object")
-    if len(given) > METADATA_PAIRS:
-        raise ApiError(
-            400,
-            f"Invalid 'metadata': too many properties. Expected an object with at most {METADATA_PAIRS} properties, "
-            f"but got an object with {len(given)} properties instead.",
-            code="object_above_max_properties",
-            param="metadata",
-        )
-    for key, value in given.items():
-        _not_longer(key, METADATA_KEY, "metadata")
-        if not isinstance(value, str):
-            raise invalid_type(f"metadata.{key}", value, "a string")
-        _not_longer(value, METADATA_VALUE, f"metadata.{key}")
-    return given
-
-
-def _not_longer(text: str, most: int, param: str) -> None:
-    if len(text) > most:
-        raise ApiError(
-            400,
-            f"Invalid '{param}': string too long. Expected a string with maximum length {most}, "
-            f"but got a string with length {len(text)} instead.",
-            code="string_above_max_length",
-            param=param,
-        )

@@ -27,9 +27,12 @@ def azure(monkeypatch):
 
 @pytest.fixture
 def requests(tmp_path):
-    """Three requests of a deployment, in a file."""
+    """Three requests of a deployment, in a file; the urls are of both forms, as clients of Azure write them."""
     path = tmp_path / "requests.jsonl"
-    path.write_bytes(make_jsonl([make_request(f"r-{i}", url=SHORT, model="team-deployment") for i in range(3)]))
+    urls = (SHORT, SHORT, f"/v1{SHORT}")
+    path.write_bytes(
+        make_jsonl([make_request(f"r-{i}", url=url, model="team-deployment") for i, url in enumerate(urls)])
+    )
     return JSONLFile(str(path))
 
 

@@ -129,3 +129,41 @@ def test_problem_is_told_with_its_place(schema, context):
     """However deep it is."""
     message = f"In context={context}, 'additionalProperties' is required to be supplied and to be false."
     assert problem_in(schema) == message
+
+
+@pytest.mark.parametrize("pattern", ["^(?!x)", "(?<=a)b", "(?=.*[a-z])"])
+def test_pattern_with_look_around_is_refused(pattern):
+    """OpenAI's regular expressions have none."""
+    message = "regex lookaround is not supported. Found at $.properties.email.pattern."
+    assert problem_in(make_object(email={"type": "string", "pattern": pattern})) == message
+
+
+def nested(levels):
+    return make_object(a=nested(levels - 1)) if levels > 1 else make_object(a=TEXT)
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        (make_object(**{f"p{n}": TEXT for n in range(5_001)}), "5,001 properties, and may have 5,000"),
+        (nested(11), "11 levels of objects within each other, and may have 10"),
+        (make_object(a={"enum": list(range(1_001))}), "1,001 enum values, and may have 1,000"),
+        (make_object(**{"p" * 120_001: TEXT}), "120,001 characters in its names and enum values, and may have 120,000"),
+        (
+            make_object(a={"enum": ["x" * 60 + str(n) for n in range(300)]}),
+            "an enum of 300 values with 18,790 characters",
+        ),
+    ],
+    ids=["properties", "levels", "enum values", "names", "long enum"],
+)
+def test_schema_that_is_too_large_is_refused(schema, told):
+    """The limits are documented."""
+    assert told in problem_in(schema)
+
+
+@pytest.mark.parametrize(
+    "schema", [nested(10), make_object(a={"enum": ["x" * 50 + str(n) for n in range(250)]})], ids=str
+)
+def test_schema_that_is_just_not_too_large_has_no_problem(schema):
+    """They are the most there may be."""
+    assert problem_in(schema) is None

@@ -31,6 +31,7 @@ DEFINED_IN = {
 }
 PURE = [
     "_arguments",
+    "_relaxed_schemas",
     "_strict_schemas",
     "_text",
     "batch.encoding",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flytekit import lazy_module
 
+from flytekitplugins.openai._relaxed_schemas import relaxed
 from flytekitplugins.openai._strict_schemas import problem_in
 
 from .plain_values import is_plain, plain
@@ -26,6 +27,12 @@ __all__ = ["chat_completion_request", "embedding_request", "response_request"]
 
 # https://platform.openai.com/docs/api-reference/chat/create#chat-create-response_format
 LONGEST_NAME = 64
+# By the words of OpenAI's refusal.
+REMEDIES = {
+    "'additionalProperties' is required": "write a list of pairs in place of a dictionary with keys of any name",
+    "array schema missing items": "write a list or a model in place of a tuple",
+    "must have a 'type' key": "write a type in place of Any",
+}
 FORMS = ("text", "json_object", "json_schema")
 
 
@@ -225,7 +232,8 @@ def _schema_text(model: type[pydantic.BaseModel]) -> str:
     # tool's parameters is the same, and public.
     try:
         function = openai.pydantic_function_tool(model)["function"]
-        problem = problem_in(function["parameters"])
+        parameters = relaxed(function["parameters"])
+        problem = problem_in(parameters)
     except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
         raise ValueError(f"{model.__name__} cannot be a response_format: {error.message}") from None
     except RecursionError:
@@ -237,8 +245,16 @@ def _schema_text(model: type[pydantic.BaseModel]) -> str:
     if problem:
         raise ValueError(
             f"{model.__name__} cannot be a response_format, because OpenAI would refuse every request with it "
-            f"({problem.rstrip('.')}); change the model, or pass the parameter itself, with 'strict': False."
+            f"({problem.rstrip('.')}); {_remedy(problem)}, or pass the parameter itself, with 'strict': False."
         )
     # A generic model is called `Box[int]`, and the API takes letters, digits, dashes and underscores.
     name = re.sub(r"[^\w-]", "_", function["name"], flags=re.ASCII)[:LONGEST_NAME]
-    return json.dumps({"name": name, "schema": function["parameters"], "strict": True})
+    return json.dumps({"name": name, "schema": parameters, "strict": True})
+
+
+def _remedy(problem: str) -> str:
+    """What to write instead, of the kinds of fields that people write most."""
+    fields = re.findall(r"'properties', '([^']+)'", problem)
+    where = f"for field {'.'.join(fields)!r} " if fields else ""
+    remedy = next((remedy for words, remedy in REMEDIES.items() if words in problem), None)
+    return f"{where}{remedy}" if remedy else "change the model"

@@ -34,6 +34,7 @@ PURE = [
     "_relaxed_schemas",
     "_strict_schemas",
     "_text",
+    "batch.bodies",
     "batch.encoding",
     "batch.foreign_files",
     "batch.history",

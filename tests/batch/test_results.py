@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flytekitplugins.openai.batch import results
 from flytekitplugins.openai.batch.result_lines import Failure, failure_in, read_line
 from flytekitplugins.openai.batch.results import Fate, InconsistentResultsError, Room, Round, ShardResults, merge
 from tests.builders import make_answer, make_lost, make_refusal
@@ -118,6 +119,14 @@ def test_line_that_cannot_be_read_is_told_to_its_request(tmp_path):
     rows = list(shards.rows())
     assert fates(rows) == [("a", Fate.FAILED), ("b", Fate.SUCCEEDED)]
     assert failure_in(rows[0][2]).code == "unreadable_line"
+
+
+def test_results_are_read_where_there_is_no_pread(tmp_path, monkeypatch):
+    """Windows has none, and the last step would die after everything has been paid for."""
+    monkeypatch.setattr(results, "READ_AT", results.seek_and_read)
+    answers = [make_answer(custom_id) for custom_id in "abc"]
+    rows = list(make_round(tmp_path, [(0, ["c", "a", "b"])], [answers]).rows())
+    assert [line for _, _, line in rows] == [answers[2], answers[0], answers[1]]
 
 
 def test_last_line_may_lack_its_newline(tmp_path):

@@ -1,10 +1,13 @@
+import base64
 import json
 import math
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flytekitplugins.openai.batch.bodies import ToolCall
 from flytekitplugins.openai.batch.rows import INVALID_OUTPUT, LONGEST_MESSAGE, ResultRow, row_of
 from flytekitplugins.openai.batch.table import table_of
 from flytekitplugins.openai.batch.usage import Usage
@@ -210,3 +213,75 @@ def test_row_says_why_the_model_stopped(body, reason):
     """An answer that was cut off is half a text, and looks like a whole one."""
     row = row_of(make_line(body))
     assert (row.ok, row.finish_reason) == (True, reason)
+
+
+# Answers of several parts
+
+
+def take_json(text):
+    """As a Pydantic model does."""
+    return json.loads(text)
+
+
+def text_part(text):
+    return {"type": "message", "content": [{"type": "output_text", "text": text}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "output"),
+    [
+        ({"output": [text_part('{"a"'), text_part(": 1}")]}, {"a": 1}),
+        ({"output": [text_part('{"a": '), text_part('{"a": 1}')]}, {"a": 1}),
+        (make_chat('```json\n{"a": 1}\n```'), {"a": 1}),
+        (make_chat('\n```\n{"a": 1}\n```\n'), {"a": 1}),
+        (make_chat(None, tool_calls=[{"function": {"name": "f", "arguments": '{"a": 1}'}}]), {"a": 1}),
+        ({"output": [{"type": "function_call", "name": "f", "arguments": '{"a": 1}'}]}, {"a": 1}),
+    ],
+    ids=str,
+)
+def test_answer_is_found_in_its_parts(body, output):
+    """A fragment and then the whole, a code fence, or the arguments of the only tool that is called."""
+    assert row_of(make_line(body), take_json).output == output
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        make_chat('Here it is: {"a": 1}'),
+        make_chat("```\n1\n```\n```\n2\n```"),
+        {"output": [text_part("1"), text_part("x"), text_part("2")]},
+        make_chat(None, tool_calls=[{"function": {"name": "f", "arguments": "1"}}] * 2),
+    ],
+    ids=str,
+)
+def test_answer_that_is_not_one_is_invalid(body):
+    """Nobody knows which of two was meant, and prose is not what was asked for."""
+    assert row_of(make_line(body), take_json).error_code == "invalid_output"
+
+
+def test_row_has_the_tools_that_are_called():
+    """Of a chat completion and of a response."""
+    calls = [{"function": {"name": "f", "arguments": "{}"}}, {"function": {"name": "g", "arguments": {"a": 1}}}]
+    chat = row_of(make_line(make_chat(None, tool_calls=calls)))
+    assert chat.tool_calls == [ToolCall("f", "{}"), ToolCall("g", '{"a": 1}')]
+    response = row_of(make_line({"output": [{"type": "function_call", "name": "f", "arguments": "{}"}]}))
+    assert response.tool_calls == [ToolCall("f", "{}")]
+
+
+def test_row_has_all_answers_of_a_request():
+    """Of which there are `n`."""
+    choices = [make_chat(text)["choices"][0] for text in ("a", "b")]
+    row = row_of(make_line({"choices": choices}))
+    assert (row.text, row.texts) == ("a", ["a", "b"])
+
+
+@pytest.mark.parametrize("vector", [[0.5, -2.0], base64.b64encode(struct.pack("<2f", 0.5, -2.0)).decode()])
+def test_row_has_its_vector(vector):
+    """However it was asked for."""
+    assert row_of(make_line({"data": [{"embedding": vector}]})).embedding == [0.5, -2.0]
+
+
+@pytest.mark.parametrize("body", [make_chat(), {"data": []}, {"data": [{"embedding": "no base64!"}]}])
+def test_row_without_a_vector_has_none(body):
+    """As those of any other endpoint."""
+    assert row_of(make_line(body)).embedding is None

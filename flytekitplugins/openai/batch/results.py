@@ -120,11 +120,12 @@ class ShardResults:
         self._salvaged: dict[str, bytes] = {}
         for number, path in enumerate(paths):
             self._scan(number, path)
-        self._files = [os.open(path, os.O_RDONLY) for path in paths]
+        # Windows would otherwise change the ends of lines.
+        self._files = [os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for path in paths]
 
     def rows(self, custom_ids: Sequence[str]) -> list[Row]:
         """What came back for these, which are the next ones of the shard."""
-        take, read, files = self._found.pop, os.pread, self._files
+        take, read, files = self._found.pop, READ_AT, self._files
         first, self._passed = self._passed + 1, self._passed + len(custom_ids)
         rows: list[Row] = []
         for position, custom_id in enumerate(custom_ids, start=first):
@@ -182,6 +183,15 @@ class ShardResults:
                     self.unreadable += 1
                     self._salvaged.update([rest] if (rest := salvaged(line)) is not None else [])
                 offset += len(line)
+
+
+def seek_and_read(file: int, size: int, offset: int) -> bytes:
+    """As `os.pread`, which Windows has not: nobody else reads from this file."""
+    os.lseek(file, offset, os.SEEK_SET)
+    return os.read(file, size)
+
+
+READ_AT = getattr(os, "pread", seek_and_read)
 
 
 def _succeeded(found: Row | int) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from flytekitplugins.openai._text import shortened, whole
 
-from .result_lines import CUT_OFF, UNREADABLE, body_of, failure_of, object_in, read_line
+from .bodies import ToolCall, candidates, finish_reasons, shortcomings, texts_in, tool_calls_in, vector_in
+from .result_lines import UNREADABLE, body_of, failure_of, object_in, read_line
 from .usage import Usage
 
 __all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]
@@ -48,12 +50,27 @@ class ResultRow(Generic[T]):
     @property
     def text(self) -> str | None:
         """What the model wrote; `None` where there is no text, because it refused, or as for embeddings."""
-        return whole("".join(_texts(self.body))) or None
+        return next(iter(self.texts), None) or None
+
+    @property
+    def texts(self) -> list[str]:
+        """What the model wrote in each of its answers, of which there are several where the request asked for `n`."""
+        return [whole("".join(parts)) for parts in texts_in(self.body)]
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools that the model asks for, with their arguments, in its first answer."""
+        return tool_calls_in(self.body)
+
+    @property
+    def embedding(self) -> list[float] | None:
+        """The vector, of a request that embeds one text; `None` where there is none."""
+        return vector_in(self.body)
 
     @property
     def finish_reason(self) -> str | None:
         """Why the model stopped, as the endpoint says; with `length` or `content_filter` the text is not all of it."""
-        return next((str(reason) for reason in _reasons(self.body) if reason), None)
+        return next((str(reason) for reason in finish_reasons(self.body) if reason), None)
 
 
 def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow[T]:
@@ -81,9 +98,9 @@ def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow
         return ResultRow(ok=False, error_code=failure.code, error_message=failure.message, **known)
     if validate is None:
         return ResultRow(ok=True, **known)
-    problems = list(_shortcomings(body))
+    problems = list(shortcomings(body))
     try:
-        output = validate(_text_of(body))
+        output = _validated(body, validate)
     except ValueError as error:
         problems.append(str(error))
     if problems:
@@ -92,55 +109,20 @@ def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow
     return ResultRow(ok=True, output=output, **known)
 
 
-def _text_of(body: Mapping[str, Any]) -> str:
-    texts = list(_texts(body))
-    if not texts:
-        raise ValueError("the answer has no text")
-    return "".join(texts)
+def _validated(body: Mapping[str, Any], validate: Callable[[str], T]) -> T:
+    """The answer as an object: the whole text, or the only part of it that is one.
 
-
-def _texts(body: Mapping[str, Any]) -> Iterator[str]:
-    """What the model wrote, in the forms of chat completions, completions, and responses."""
-    for choice in _objects(body.get("choices"))[:1]:
-        yield from _texts_in(_object(choice.get("message")).get("content"))
-        yield from _texts_in(choice.get("text"))
-    for part in _parts(body):
-        if part.get("type") == "output_text":
-            yield from _texts_in(part.get("text"))
-
-
-def _texts_in(content: object) -> Iterator[str]:
-    """The text that `content` is; or, as some servers write it, the texts of its parts."""
-    if isinstance(content, str):
-        yield content
-    else:
-        parts = (part for part in _objects(content) if part.get("type") == "text")
-        yield from (part["text"] for part in parts if isinstance(part.get("text"), str))
-
-
-def _shortcomings(body: Mapping[str, Any]) -> Iterator[str]:
-    """Why the model wrote something else than was asked for, or not all of it, as far as it says so."""
-    choice = next(iter(_objects(body.get("choices"))), {})
-    refusals = [_object(choice.get("message")).get("refusal"), *(part.get("refusal") for part in _parts(body))]
-    yield from (f"the model refused ({whole(str(refusal))})" for refusal in refusals if refusal)
-    yield from (f"the answer was cut off ({reason})" for reason in _reasons(body) if str(reason) in CUT_OFF)
-    if error := _object(body.get("error")):
-        yield f"the model failed ({whole(str(error.get('message') or error.get('code')))})"
-
-
-def _reasons(body: Mapping[str, Any]) -> tuple[object, object]:
-    """Why the model stopped: of a response that is incomplete, and of a completion."""
-    choice = next(iter(_objects(body.get("choices"))), {})
-    return _object(body.get("incomplete_details")).get("reason"), choice.get("finish_reason")
-
-
-def _parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [part for item in _objects(body.get("output")) for part in _objects(item.get("content"))]
-
-
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    Raises:
+        ValueError: There is none; with the reason of the whole text.
+    """
+    text, parts = candidates(body)
+    try:
+        return validate(text)
+    except ValueError:
+        fitting: list[T] = []
+        for part in parts:
+            with contextlib.suppress(ValueError):
+                fitting.append(validate(part))
+        if len(fitting) != 1:
+            raise
+        return fitting[0]

@@ -155,6 +155,10 @@ def pretty(value):
         (pretty([make_request()] * 30), "it is a JSON array; write one request per line"),
         (json.dumps([make_request()] * 30).encode(), "it is a JSON array; write one request per line"),
         (b"\xef\xbb\xbf" + pretty([make_request()]), "it is a JSON array; write one request per line"),
+        (
+            b"".join(json.dumps(letter).encode() + b"\n" for letter in "requests.jsonl"),
+            "it is a text letter by letter; for a file, make the workflow with is_json_iterator=False",
+        ),
         (pretty(make_request()), "it is JSON over several lines; write one request per line"),
         (b'{"custom_id": "a",\n "method": "POST"}', "it is JSON over several lines; write one request per line"),
     ],

@@ -19,6 +19,8 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
+# So many in a row are no accident.
+LETTERS = 3
 GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
 PARQUET = b"PAR1"
@@ -54,6 +56,8 @@ def _other_encoding(head: bytes) -> str | None:
 
 def _other_json(head: bytes) -> str | None:
     first, newline, rest = head.lstrip().partition(b"\n")
+    if _are_letters(head):
+        return "is a text letter by letter; for a file, make the workflow with is_json_iterator=False"
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
@@ -67,6 +71,16 @@ def _other_json(head: bytes) -> str | None:
     if newline and first.startswith(b"{") and _goes_on(first):
         return "is JSON over several lines; write one request per line"
     return None
+
+
+def _are_letters(head: bytes) -> bool:
+    """Whether each line is one character, as when flytekit goes through the name of a file that is no list."""
+    lines = head.split(b"\n", LETTERS)[:LETTERS]
+    try:
+        values = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        return False
+    return len(values) == LETTERS and all(isinstance(value, str) and len(value) == 1 for value in values)
 
 
 def _goes_on(line: bytes) -> bool:

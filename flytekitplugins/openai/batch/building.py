@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from flytekit import lazy_module
 from flytekitplugins.openai._relaxed_schemas import relaxed
 from flytekitplugins.openai._strict_schemas import problem_in
 
-from .plain_values import is_plain, plain
+from .plain_values import SCALARS, all_texts, is_plain, plain
 
 if TYPE_CHECKING:
     import pydantic
@@ -152,7 +153,12 @@ def _checked_id(custom_id: object) -> str:
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Parameters as JSON has them."""
-    return values if is_plain(values) else {name: plain(value, name) for name, value in values.items()}
+    for value in values.values():
+        # Most are such, and a request may have a million of them.
+        kind = type(value)
+        if kind not in SCALARS and not (kind is float and -math.inf < value < math.inf) and not is_plain(value):
+            return {name: plain(value, name) for name, value in values.items()}
+    return values
 
 
 def _text_or_list(name: str, given: Any) -> Any:
@@ -175,16 +181,15 @@ def _conversation(messages: Any) -> list[Any]:
         return [{"role": "user", "content": given}]
     conversation: list[Any] = given
     for number, message in enumerate(conversation):
-        if not (type(message) is dict and type(message.get("role")) is str) and not _is_message(message):
+        if type(message) is dict and "role" in message and all_texts(message):
+            continue
+        if not _is_message(message):
             raise TypeError(
                 f"messages[{number}] must be a dictionary with a role, such as {{'role': 'user', 'content': 'Hi'}}, "
                 f"not {message!r}."
             )
-    return (
-        conversation
-        if is_plain(conversation)
-        else [plain(message, f"messages[{number}]") for number, message in enumerate(conversation)]
-    )
+        conversation[number] = plain(message, f"messages[{number}]")
+    return conversation
 
 
 def _is_message(given: Any) -> bool:

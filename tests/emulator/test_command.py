@@ -177,13 +177,16 @@ def test_command_that_is_not_there_is_told():
 def test_command_that_is_interrupted_may_still_talk_to_the_emulator(number, ended):
     """A workflow that is interrupted cancels its batches."""
     code = """
-import openai, signal, sys, time
+import openai, os, signal, sys, time
+def say(text):
+    # Past Python's stream, which the signal may find in the middle of "ready".
+    os.write(1, f"{text}\\n".encode())
 def end(number, frame):
-    print({2: "interrupted", 15: "terminated"}[number], openai.OpenAI().batches.list().data, flush=True)
+    say(f"{ {2: 'interrupted', 15: 'terminated'}[number] } {openai.OpenAI().batches.list().data}")
     sys.exit(0)
 for number in (2, 15):
     signal.signal(number, end)
-print("ready", flush=True)
+say("ready")
 time.sleep(60)
 """
     command = [*COMMAND, "--", sys.executable, "-c", code]

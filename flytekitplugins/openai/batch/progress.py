@@ -17,7 +17,8 @@ SILENCE_SECONDS = 30.0
 
 def stderr_console() -> Console:
     """What people watch, apart from what a run prints."""
-    return Console(file=sys.stderr, soft_wrap=True, highlight=False)
+    # A notebook is no terminal: early releases of rich take it for one, and draw a line again and again.
+    return Console(file=sys.stderr, soft_wrap=True, highlight=False, force_jupyter=False)
 
 
 class StepProgress:

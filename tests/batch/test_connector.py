@@ -225,6 +225,8 @@ async def test_get_links_to_openais_platform_only(connector, emulator, monkeypat
     [link] = running.log_links
     assert running.phase == TaskExecution.RUNNING
     assert (link.name, link.uri) == ("OpenAI batch", f"https://platform.openai.com/batches/{meta.batch_id}")
+    # Flyte shows no other link before the task is RUNNING.
+    assert link.ShowWhilePending
 
 
 async def test_get_names_the_project_that_cannot_see_the_file(connector):

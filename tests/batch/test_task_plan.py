@@ -305,7 +305,7 @@ def test_file_that_failed_is_told_in_openais_words():
 
 def test_times_in_the_result_are_whole_seconds():
     """As OpenAI writes them, whatever a server wrote."""
-    times = {"created_at": 1_000, "in_progress_at": 1_010.0, "completed_at": "2026-01-01T00:00:00.5Z"}
+    times = {"created_at": 1_000, "in_progress_at": 1_010.0, "completed_at": "2026-01-01T00:00:00.500000Z"}
     [batch] = result_of(TaskPlan((shard(**times),)), FILES[:1])["batches"]
     assert [repr(batch[name]) for name in times] == ["1000", "1010", "1767225600"]
 

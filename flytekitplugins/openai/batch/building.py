@@ -63,7 +63,14 @@ def chat_completion_request(
         ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly; or something is empty
             that must not be, or a number that JSON has not, or `stream` is set.
     """
-    body = {"model": model, "messages": _conversation(messages), **_plain(parameters)}
+    # There may be a million of these, and most are one text.
+    if type(messages) is str and messages:
+        conversation: list[Any] = [{"role": "user", "content": messages}]
+    else:
+        conversation = _conversation(messages)
+    body: dict[str, Any] = {"model": model, "messages": conversation}
+    if parameters:
+        body.update(_plain(parameters))
     if isinstance(response_format, Mapping):
         body["response_format"] = _form(response_format, nested=True)
     elif response_format is not None:
@@ -95,7 +102,9 @@ def response_request(
             `response_format` and a `text` that it cannot stand in; or `custom_id` is no text.
         ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly.
     """
-    body = {"model": model, "input": plain(_text_or_list("input", input), "input"), **_plain(parameters)}
+    body = {"model": model, "input": input if type(input) is str and input else _input(input)}
+    if parameters:
+        body.update(_plain(parameters))
     if response_format is not None:
         if isinstance(response_format, Mapping):
             chosen = _form(response_format, nested=False)
@@ -128,7 +137,9 @@ def embedding_request(
     Raises:
         TypeError: `input` is neither a text nor a list; or `custom_id` is no text.
     """
-    body = {"model": model, "input": plain(_text_or_list("input", input), "input"), **_plain(parameters)}
+    body = {"model": model, "input": input if type(input) is str and input else _input(input)}
+    if parameters:
+        body.update(_plain(parameters))
     return _line(custom_id, "/v1/embeddings", body)
 
 
@@ -156,8 +167,9 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     for value in values.values():
         # Most are such, and a request may have a million of them.
         kind = type(value)
-        if kind not in SCALARS and not (kind is float and -math.inf < value < math.inf) and not is_plain(value):
-            return {name: plain(value, name) for name, value in values.items()}
+        if kind in SCALARS or (kind is float and -math.inf < value < math.inf) or is_plain(value):
+            continue
+        return {name: plain(value, name) for name, value in values.items()}
     return values
 
 
@@ -174,9 +186,13 @@ def _text_or_list(name: str, given: Any) -> Any:
     return given
 
 
+def _input(given: Any) -> Any:
+    return plain(_text_or_list("input", given), "input")
+
+
 def _conversation(messages: Any) -> list[Any]:
     """Messages as the endpoint takes them: each says whose it is."""
-    given = _text_or_list("messages", messages)
+    given = messages.copy() if type(messages) is list and messages else _text_or_list("messages", messages)
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     conversation: list[Any] = given

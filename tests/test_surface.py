@@ -44,6 +44,7 @@ PURE = [
     "batch.legacy",
     "batch.lifecycle",
     "batch.memory",
+    "batch.names",
     "batch.patience",
     "batch.plain_values",
     "batch.planning",

@@ -10,6 +10,7 @@ from flytekit.core.node import Node
 from flytekit.types.file import JSONLFile
 from flytekit.types.iterator import JSON
 
+from .names import reserve_name
 from .steps import BatchShardsTask, CollectResultsTask, DeleteFilesTask, UploadAgainTask, UploadShardsTask
 from .submission import DEFAULTS, check_config
 from .task import BatchResult, OpenAIFileConfig
@@ -76,13 +77,16 @@ def create_batch(  # noqa: PLR0917 (the published signature)
 
     Raises:
         TypeError: `config` is no dictionary, or its metadata is none.
-        ValueError: A number is out of its range; or `config` names an input file, or has metadata that is too much.
+        ValueError: A number is out of its range; or `config` names an input file, or has metadata that is too much; or
+            another workflow of this process has the name.
     """
+    arguments = {**locals(), "config": config or {}}
     _check(max_resubmissions, min_success_ratio, max_concurrent_batches)
     expires_after = _seconds(input_expires_after)
     suffix = name.replace(".", "")
     config = {} if config is None else config
     check_config(config)
+    reserve_name(f"openai-batch-{suffix}", arguments)
     workflow = Workflow(name=f"openai-batch-{suffix}")
     workflow.add_workflow_input("jsonl_in", Iterator[JSON] if is_json_iterator else JSONLFile)
     files: dict[str, Any] = {

@@ -18,10 +18,10 @@ from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import APIKey
-from flytekitplugins.openai.batch import collecting
-from flytekitplugins.openai.batch.container import chunks_of
-from flytekitplugins.openai.batch.progress import StepProgress
-from flytekitplugins.openai.batch.requests import Cutter
+from flytekitplugins.openai.batch.container.progress import StepProgress
+from flytekitplugins.openai.batch.container.tasks import chunks_of
+from flytekitplugins.openai.batch.requests.sharding import Cutter
+from flytekitplugins.openai.batch.results import download
 
 from .stand_in import API_KEY, ENDPOINT
 
@@ -88,7 +88,7 @@ def _cutting(source: Path) -> Pair:
 
 
 def _joining(index: Path, result: Mapping[str, Any], results: Path) -> Pair:
-    ran = collecting.Ran(index, result)
+    ran = download.Ran(index, result)
     directory = results / "joined"
     output, errors, copied = (directory / name for name in ("output.jsonl", "errors.jsonl", "copied.jsonl"))
     account = Account(APIKey(API_KEY, "the benchmark"))
@@ -99,7 +99,7 @@ def _joining(index: Path, result: Mapping[str, Any], results: Path) -> Pair:
     def join() -> None:
         # Never entered, so it shows nothing.
         progress = StepProgress("join", total=None)
-        collecting.collect(
+        download.collect(
             [ran], client, output=output, errors=errors, account=account, directory=directory, progress=progress
         )
 
@@ -114,7 +114,7 @@ def _joining(index: Path, result: Mapping[str, Any], results: Path) -> Pair:
         os.link(results / file_id, destination)
 
     # The package's own loop is what is measured, not a copy of it; only, its files are there already.
-    with mock.patch.object(collecting, "download_file", link):
+    with mock.patch.object(download, "download_file", link):
         return _alternate(join, copy, sum(batch["request_counts"]["total"] for batch in result["batches"]), directory)
 
 

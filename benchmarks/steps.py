@@ -7,9 +7,9 @@ from typing import Any
 
 import openai
 
-from flytekitplugins.openai.batch.planning import ShardPlan, TaskPlan
-from flytekitplugins.openai.batch.shards import result_of
-from flytekitplugins.openai.batch.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.control.plan import ShardPlan, TaskPlan
+from flytekitplugins.openai.batch.control.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.control.task_outcome import result_of
 from flytekitplugins.openai.batch.steps import CollectResultsTask, UploadShardsTask
 from flytekitplugins.openai.batch.task import DownloadJSONFilesTask, UploadJSONLFileTask
 

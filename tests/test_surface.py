@@ -1,6 +1,7 @@
 import ast
 import importlib
 import importlib.metadata
+import importlib.util
 import pkgutil
 import subprocess
 import sys
@@ -29,45 +30,34 @@ DEFINED_IN = {
     "chatgpt.connector": ["ChatGPTConnector"],
     "chatgpt.task": ["ChatGPTTask"],
 }
-PURE = [
+ROOMS = ("requests", "control", "results", "report")
+# What connects to Flyte, OpenAI or a file system; all else in the rooms decides, and is pure.
+CONNECTED = {
+    "batch.requests.build",
+    "batch.requests.upload",
+    "batch.control.api",
+    "batch.control.cancellation",
+    "batch.control.cleanup",
+    "batch.control.controller",
+    "batch.control.flyte_resource",
+    "batch.control.poll_errors",
+    "batch.control.task_spec",
+    "batch.results.deck",
+    "batch.results.download",
+    "batch.results.table",
+}
+# Pure modules outside of the rooms, which the rooms use.
+SHARED = {
     "_arguments",
+    "_lines",
+    "_names",
     "_relaxed_schemas",
     "_strict_schemas",
     "_text",
-    "batch.bodies",
-    "batch.encoding",
-    "batch.foreign_files",
-    "batch.history",
+    "batch.idempotency_key",
     "batch.index",
-    "batch.key",
-    "batch.ledger",
-    "batch.legacy",
-    "batch.lifecycle",
-    "batch.memory",
-    "batch.names",
-    "batch.patience",
-    "batch.plain_values",
-    "batch.planning",
-    "batch.problems",
-    "batch.report.advice",
-    "batch.report.histogram",
-    "batch.report.page",
-    "batch.report.prices",
-    "batch.report.texts",
-    "batch.report.timeline",
-    "batch.request_lines",
-    "batch.requests",
-    "batch.result_lines",
-    "batch.results",
-    "batch.rows",
-    "batch.shards",
-    "batch.snapshot",
-    "batch.submission",
-    "batch.tally",
-    "batch.uniqueness",
-    "batch.usage",
     "chatgpt.conversation",
-]
+}
 HOME = "flytekitplugins.openai"
 MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "flytekitplugins.openai.")]
 
@@ -89,19 +79,72 @@ def test_public_names_are_listed_sorted_and_there(module):
     assert sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name)) == names
 
 
+def imports_of(name):
+    """The modules that a module of ours imports, ours without the name of the package."""
+    module = importlib.import_module(f"{HOME}.{name}")
+    found = set()
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = importlib.util.resolve_name("." * node.level, module.__package__) if node.level else ""
+            home = ".".join(filter(None, [package, node.module]))
+            # `from . import name` imports a module.
+            whole = {f"{home}.{alias.name}" for alias in node.names} & set(MODULES)
+            found |= whole or {home}
+    return {name.removeprefix(f"{HOME}.") for name in found}
+
+
+IN_ROOMS = sorted(
+    name
+    for name in (module.removeprefix(f"{HOME}.") for module in MODULES)
+    if name.startswith(tuple(f"batch.{room}." for room in ROOMS))
+)
+PURE = sorted({*IN_ROOMS, *SHARED} - CONNECTED)
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_pure_module_knows_neither_flyte_nor_openai(name):
     """Decisions are read and tested without knowing either system, and without a network."""
-    module = importlib.import_module(f"{HOME}.{name}")
-    tree = ast.parse(Path(module.__file__).read_text())
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            home = f"{module.__package__}." if node.level else ""
-            imported.add(f"{home}{node.module}")
-    ours = {name for name in imported if name.startswith("flytekitplugins")}
-    assert ours <= {f"{HOME}.{name}" for name in PURE}
-    assert not {name.split(".")[0] for name in imported - ours} & {"flytekit", "flyteidl", "openai"}
+    imported = imports_of(name)
+    ours = {other for other in imported if f"{HOME}.{other}" in MODULES}
+    assert ours <= set(PURE)
+    assert not {other.split(".")[0] for other in imported - ours} & {
+        "flytekit",
+        "flyteidl",
+        "flytekitplugins",
+        "openai",
+    }
+
+
+@pytest.mark.parametrize("name", CONNECTED)
+def test_connected_module_is_connected(name):
+    """A module that is pure by now is held pure."""
+    imported = {other.split(".")[0] for other in imports_of(name)}
+    shared = {other for other in imports_of(name) if f"{HOME}.{other}" in MODULES and other not in PURE}
+    assert imported & {"flytekit", "flyteidl", "openai"} or shared
+
+
+@pytest.mark.parametrize("name", IN_ROOMS)
+def test_rooms_do_not_import_each_other(name):
+    """Requests, their batches and their results are understood one without the other; the modules above wire them."""
+    room = name.split(".")[1]
+    used = {other.split(".")[1] for other in imports_of(name) if other.startswith("batch.")}
+    # The report is about what came back, and how the batches went; the step that collects the results shows it.
+    others = {"results", "control"} if room == "report" else {"report"} if name == "batch.results.deck" else set()
+    assert used <= {room, "container", "idempotency_key", "index", *others}
+
+
+def test_few_modules_stand_beside_the_rooms():
+    """A ninth belongs in a room."""
+    beside = [path.stem for path in (PACKAGE / "batch").glob("*.py") if path.stem != "__init__"]
+    assert len(beside) <= 8, beside
+
+
+def test_tests_mirror_the_rooms():
+    """The tests of a room are where its name says."""
+    tests = Path(__file__).parent / "batch"
+    assert [room for room in (*ROOMS, "container") if not list((tests / room).glob("test_*.py"))] == []
 
 
 def test_plugin_is_found_by_flytekit():

@@ -8,7 +8,7 @@ from flytekit import Secret
 from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai import create_batch
-from flytekitplugins.openai.batch import local
+from flytekitplugins.openai.batch import local_run
 from flytekitplugins.openai.emulator import Emulator, RequestFault
 from tests.builders import make_client, make_jsonl, make_request, upload
 
@@ -18,7 +18,7 @@ SHORT = "/chat/completions"
 @pytest.fixture
 def azure(monkeypatch):
     """An emulator of Azure, to which every client goes."""
-    monkeypatch.setattr(local, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(local_run, "POLL_SECONDS", 0.01)
     with Emulator(azure=True, models=("team-deployment",)) as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)

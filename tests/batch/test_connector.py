@@ -9,9 +9,9 @@ from flytekit.interaction.string_literals import literal_map_string_repr
 from flytekit.models.literals import LiteralMap
 
 from flytekitplugins.openai import BatchEndpointConnector
-from flytekitplugins.openai.batch import answers, cancellation, planning
 from flytekitplugins.openai.batch import connector as module
 from flytekitplugins.openai.batch.connector import OPENAI_API_KEY, BatchEndpointMetadata, State
+from flytekitplugins.openai.batch.control import cancellation, flyte_resource, plan
 from flytekitplugins.openai.batch.steps import BatchShardsTask
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.exceptions import InvalidInputError, MissingAPIKeyError, RefusedError, UnavailableError
@@ -150,7 +150,7 @@ async def test_create_without_a_key_names_the_secret(connector, monkeypatch):
 
 async def test_node_that_is_given_other_files_runs_those(connector, emulator, monkeypatch):
     """What this replica remembers of the node is of the others, which it was asked for some time ago."""
-    monkeypatch.setattr(planning, "RACE_SECONDS", 0)
+    monkeypatch.setattr(plan, "RACE_SECONDS", 0)
     template = make_template(kind=BatchShardsTask)
     for replica in (connector, BatchEndpointConnector()):
         file_ids = [upload(emulator, make_requests(1)) for _ in range(2)]
@@ -220,7 +220,9 @@ async def test_get_links_to_openais_platform_only(connector, emulator, monkeypat
     emulator.change(requests_per_second=0.001)
     meta = await submit(connector, emulator)
     assert (await connector.get(meta)).log_links == []
-    monkeypatch.setattr(answers, "platform_url", lambda batch_id: f"https://platform.openai.com/batches/{batch_id}")
+    monkeypatch.setattr(
+        flyte_resource, "platform_url", lambda batch_id: f"https://platform.openai.com/batches/{batch_id}"
+    )
     running = await connector.get(meta)
     [link] = running.log_links
     assert running.phase == TaskExecution.RUNNING

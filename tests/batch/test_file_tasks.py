@@ -11,7 +11,7 @@ from flytekit.types.file import JSONLFile
 from flytekitplugins.openai import BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
 from flytekitplugins.openai._client import Account, sync_client
 from flytekitplugins.openai._credentials import APIKey
-from flytekitplugins.openai.batch import files
+from flytekitplugins.openai.batch.container import files
 from flytekitplugins.openai.batch.task import OpenAIFileDefaultImages
 from flytekitplugins.openai.emulator import CallFault, RequestFault
 from flytekitplugins.openai.exceptions import (

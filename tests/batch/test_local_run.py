@@ -17,7 +17,7 @@ from flytekit.types.iterator import JSON
 from rich.console import Console
 
 from flytekitplugins.openai import BatchEndpointConnector, BatchEndpointTask, BatchResult, _client, create_batch
-from flytekitplugins.openai.batch import local
+from flytekitplugins.openai.batch import local_run
 from flytekitplugins.openai.batch.steps import BatchShardsTask
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.exceptions import MissingAPIKeyError
@@ -38,7 +38,7 @@ SECRET = Secret(group="team", key="key")
 @pytest.fixture(autouse=True)
 def quick_polls(monkeypatch):
     """The emulator needs no second between polls."""
-    monkeypatch.setattr(local, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(local_run, "POLL_SECONDS", 0.01)
 
 
 def lines_of(file):
@@ -205,7 +205,7 @@ def start_and_interrupt(emulator, template, inputs, *faults):
 
     meta = asyncio.run(create())
     emulator.order(*faults)
-    local.cancel("batch", connector, meta)
+    local_run.cancel("batch", connector, meta)
     return meta
 
 
@@ -277,7 +277,9 @@ def test_progress_is_not_printed_for_every_poll(openai_emulator, capsys):
 def show(*messages, terminal=False, links=()):
     """What the progress line leaves in a log or a terminal, one second passing between polls."""
     output = io.StringIO()
-    line = local.ProgressLine("batch", Console(file=output, force_terminal=terminal, soft_wrap=True, highlight=False))
+    line = local_run.ProgressLine(
+        "batch", Console(file=output, force_terminal=terminal, soft_wrap=True, highlight=False)
+    )
     with line:
         for now, message in enumerate(messages):
             line.show(Resource(phase=TaskExecution.RUNNING, message=message, log_links=list(links)), now=now)

@@ -68,7 +68,7 @@ def _hurry(call_seconds):
     """Let what takes real time pass as quickly as the days that are played around it."""
     with contextlib.suppress(ImportError):  # The published package has nothing of the kind.
         from flytekitplugins.openai import _client  # noqa: PLC0415
-        from flytekitplugins.openai.batch import cancellation  # noqa: PLC0415
+        from flytekitplugins.openai.batch.control import cancellation  # noqa: PLC0415
 
         cancellation.WAITS_SECONDS = (0.05,)
         _client.CALL_SECONDS = call_seconds or _client.CALL_SECONDS

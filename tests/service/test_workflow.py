@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flytekitplugins.openai import create_batch
-from flytekitplugins.openai.batch import files, steps
-from flytekitplugins.openai.batch.requests import Limits
+from flytekitplugins.openai.batch import steps
+from flytekitplugins.openai.batch.container import files
+from flytekitplugins.openai.batch.requests.sharding import Limits
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.emulator.responder import Reply, prompt_tokens
 from flytekitplugins.openai.exceptions import IncompleteFileError, InvalidInputError, TooFewSucceededError

@@ -30,20 +30,20 @@ from flytekitplugins.openai.exceptions import (
     UnavailableError,
 )
 
-from . import lifecycle, patience
-from .answers import PHASES, as_logs, as_metrics, as_resource, links
-from .cancellation import Cancellations
-from .cleanup import delete_input_files
-from .controller import Controller
-from .encoding import MAX_BYTES, decode_fields, encode_fields
-from .endurance import endure, log_errors, log_waiting, recover, report
-from .lifecycle import Outcome, Verdict
-from .memory import Memory, TaskMemory
-from .order import Order, read_request, read_shards
-from .planning import TaskPlan
-from .remote import RemoteBatches
-from .shards import judge_file, judge_task
-from .snapshot import BatchSnapshot, canonical_status
+from .control import batch_outcome, retry_policy
+from .control.api import RemoteBatches
+from .control.batch_outcome import Outcome, Verdict
+from .control.cancellation import Cancellations
+from .control.cleanup import delete_input_files
+from .control.controller import Controller
+from .control.flyte_resource import PHASES, as_logs, as_metrics, as_resource, links
+from .control.metadata_encoding import MAX_BYTES, decode_fields, encode_fields
+from .control.plan import TaskPlan
+from .control.poll_errors import endure, log_errors, log_waiting, recover, report
+from .control.poll_state import Memory, TaskMemory
+from .control.snapshot import BatchSnapshot, canonical_status
+from .control.task_outcome import judge_file, judge_task
+from .control.task_spec import Order, read_request, read_shards
 
 __all__ = ["OPENAI_API_KEY", "BatchEndpointConnector", "BatchEndpointMetadata", "State"]
 
@@ -61,9 +61,9 @@ class State(Enum):
     """What a batch's status means to Flyte. A status that is in none of these counts as running."""
 
     # Lists, as they are in the published package.
-    Running = [*lifecycle.RUNNING]  # noqa: RUF012 (an Enum's values are no defaults)
-    Success = [*lifecycle.SUCCEEDED]  # noqa: RUF012
-    Failed = [*lifecycle.FAILED]  # noqa: RUF012
+    Running = [*batch_outcome.RUNNING]  # noqa: RUF012 (an Enum's values are no defaults)
+    Success = [*batch_outcome.SUCCEEDED]  # noqa: RUF012
+    Failed = [*batch_outcome.FAILED]  # noqa: RUF012
 
     @classmethod
     def key_by_value(cls, value: str) -> str:
@@ -219,7 +219,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         ids = task.batch_ids or ([resource_meta.batch_id] if resource_meta.batch_id else [])
         doing = f"look up batch {', '.join(map(repr, ids[:3]))}" if ids else "submit the batch"
         if task.trouble is not None and now < task.not_before:
-            verdict = patience.endure(task.trouble, last=task.verdict, now=now)
+            verdict = retry_policy.endure(task.trouble, last=task.verdict, now=now)
             return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         try:
             resource = await _within_budget(self._poll(resource_meta, order, task, now), doing)

@@ -16,18 +16,19 @@ from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai._client import Account, sync_client
 from flytekitplugins.openai._flyte import said_plainly
+from flytekitplugins.openai._lines import whole_lines
 from flytekitplugins.openai.exceptions import TooFewSucceededError
 
-from .collecting import Ran, collect, outcomes
-from .container import FileTask, account_of, chunks_of, name_of, size_of, working_directory
-from .deck import publish_report
-from .files import delete_file
-from .progress import StepProgress
-from .request_lines import whole_lines
-from .requests import Cutter, Limits
-from .result_lines import failure_in, is_worth_running_again
-from .results import Fate, InconsistentResultsError, Row
-from .submission import DEFAULTS
+from .container.files import delete_file
+from .container.progress import StepProgress
+from .container.tasks import FileTask, account_of, chunks_of, name_of, size_of, working_directory
+from .control.submission import DEFAULTS
+from .requests.sharding import Cutter, Limits
+from .requests.upload import Uploads, upload_shards
+from .results.deck import publish_report
+from .results.download import Ran, collect, outcomes
+from .results.join import Fate, InconsistentResultsError, Row
+from .results.lines import failure_in, is_worth_running_again
 from .task import (
     BatchEndpointTask,
     BatchResult,
@@ -35,7 +36,6 @@ from .task import (
     OpenAIFileConfig,
     UploadJSONLFileTask,
 )
-from .uploading import Uploads, upload_shards
 
 if TYPE_CHECKING:
     import openai

@@ -25,14 +25,14 @@ from flytekitplugins.openai._client import sync_client
 from flytekitplugins.openai._flyte import beside_running_loop, said_plainly
 
 from .connector import BatchEndpointConnector
-from .container import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
-from .deck import publish_report
-from .files import download_file
-from .local import LocalRun, cancel
-from .progress import StepProgress
-from .requests import Cutter, Limits
-from .tally import Tally, tally_files
-from .uploading import Uploads, upload_shards
+from .container.files import download_file
+from .container.progress import StepProgress
+from .container.tasks import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
+from .local_run import LocalRun, cancel
+from .requests.sharding import Cutter, Limits
+from .requests.upload import Uploads, upload_shards
+from .results.counts import Tally, tally_files
+from .results.deck import publish_report
 
 __all__ = [
     "BatchEndpointTask",

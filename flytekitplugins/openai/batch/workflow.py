@@ -10,9 +10,10 @@ from flytekit.core.node import Node
 from flytekit.types.file import JSONLFile
 from flytekit.types.iterator import JSON
 
-from .names import reserve_name
+from flytekitplugins.openai._names import reserve_name
+
+from .control.submission import DEFAULTS, check_config
 from .steps import BatchShardsTask, CollectResultsTask, DeleteFilesTask, UploadAgainTask, UploadShardsTask
-from .submission import DEFAULTS, check_config
 from .task import BatchResult, OpenAIFileConfig
 
 __all__ = ["create_batch"]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch.report.histogram import FEWEST_BARS, MOST_BARS, Bar, bars_of
-from flytekitplugins.openai.batch.usage import Spread
-from tests.batch.test_usage import make_spread
+from flytekitplugins.openai.batch.results.usage import Spread
+from tests.batch.results.test_usage import make_spread
 
 
 @given(st.dictionaries(st.integers(0, 100_000), st.integers(1, 10_000), min_size=1))

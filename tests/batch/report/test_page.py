@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch.report import Report, page, render
 from flytekitplugins.openai.batch.report.prices import Estimate
-from flytekitplugins.openai.batch.tally import Kind, Tally
-from flytekitplugins.openai.batch.usage import Consumption, Spread, Usage
+from flytekitplugins.openai.batch.results.counts import Kind, Tally
+from flytekitplugins.openai.batch.results.usage import Consumption, Spread, Usage
 
 VOID = {"meta", "br", "img", "link"}
 HOSTILE = [

@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from flytekitplugins.openai.batch.report.prices import estimate_cost
-from flytekitplugins.openai.batch.usage import Usage
+from flytekitplugins.openai.batch.results.usage import Usage
 
 genai_prices = pytest.importorskip("genai_prices")
 MILLION = 1_000_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from flytekitplugins.openai.batch.usage import Spread
+from flytekitplugins.openai.batch.results.usage import Spread
 
 __all__ = ["Bar", "bars_of"]
 

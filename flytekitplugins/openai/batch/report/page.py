@@ -11,9 +11,9 @@ from typing import Any
 import jinja2
 
 from flytekitplugins.openai._text import plural, shortened
-from flytekitplugins.openai.batch.history import moment
-from flytekitplugins.openai.batch.snapshot import BatchSnapshot
-from flytekitplugins.openai.batch.tally import Kind, Tally
+from flytekitplugins.openai.batch.control.history import moment
+from flytekitplugins.openai.batch.control.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.results.counts import Kind, Tally
 
 from .advice import advice_for
 from .histogram import Bar, bars_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from flytekitplugins.openai.batch.usage import Usage
+from flytekitplugins.openai.batch.results.usage import Usage
 
 __all__ = ["Estimate", "estimate_cost"]
 

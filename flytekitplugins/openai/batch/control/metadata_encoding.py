@@ -1,0 +1,104 @@
+"""The metadata of a task as bytes, which Flyte keeps, and which come back from a port that anyone can write to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+from flytekitplugins.openai.batch.idempotency_key import TaskKey
+
+from .legacy_metadata import read_pickled_fields
+
+__all__ = ["MAX_BYTES", "decode_fields", "encode_fields", "is_batch_id"]
+
+# Ours are a few hundred bytes long, and 30 more for each file; a task may have 500 of those, and metadata of its own.
+MAX_BYTES = 32_768
+# Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
+_BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
+_REQUIRED = frozenset({"openai_org", "batch_id"})
+
+
+def encode_fields(values: Mapping[str, Any]) -> bytes:
+    """As JSON, without what is at its default."""
+    kept = {name: value for name, value in values.items() if name in _REQUIRED or value not in (None, False)}
+    return json.dumps(kept, separators=(",", ":")).encode()
+
+
+def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
+    """Read what `encode_fields` wrote, or the cloudpickle of the published package. Nothing in it is ever executed.
+
+    Args:
+        data: The bytes.
+        module: Where the one class is that a pickle may be of.
+        name: What that class is called.
+
+    Raises:
+        ValueError: The bytes are neither, or hold what no metadata of ours does.
+    """
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{len(data)} bytes are too many")
+    try:
+        if data.startswith(b"{"):
+            given: dict[str, Any] = json.loads(data)
+        else:
+            given = read_pickled_fields(data, module=module, name=name)
+    except (TypeError, RecursionError) as error:
+        raise ValueError("the bytes cannot be read") from error
+    unsound = [field for field, is_sound in _SOUND.items() if not is_sound(given.get(field))]
+    if not _names_its_files(given):
+        unsound.append("request")
+    if unsound or not (is_batch_id(given.get("batch_id")) or _may_lack_one(given)):
+        raise ValueError(f"{', '.join(unsound) or 'batch_id'}: not what it should be")
+    return dict(given)
+
+
+def is_batch_id(value: object) -> TypeGuard[str]:
+    """Whether a value can be a batch's id: it becomes part of a path that the operator's key is sent to."""
+    return isinstance(value, str) and _BATCH_ID.fullmatch(value) is not None
+
+
+def _may_lack_one(given: Mapping[str, Any]) -> bool:
+    """Whether a task that has no batch yet can find one, or was refused and will have none."""
+    metadata = (given.get("request") or {}).get("metadata")
+    return given.get("batch_id") == "" and (bool(given.get("refused")) or TaskKey.read(metadata) is not None)
+
+
+def _names_its_files(given: Mapping[str, Any]) -> bool:
+    """Whether what creates a batch comes with the file or the files to run."""
+    request = given.get("request")
+    return not isinstance(request, dict) or "input_file_id" in request or given.get("shards") is not None
+
+
+def _is_text_or_none(value: object) -> bool:
+    return isinstance(value, (str, type(None)))
+
+
+def _is_request_or_none(value: object) -> bool:
+    return value is None or (isinstance(value, dict) and isinstance(value.get("input_file_id", ""), str))
+
+
+def _is_texts_or_none(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _is_count_or_none(value: object) -> bool:
+    return isinstance(value, (int, type(None))) and not isinstance(value, bool)
+
+
+_SOUND: dict[str, Callable[[object], bool]] = {
+    "openai_org": _is_text_or_none,
+    "openai_project": _is_text_or_none,
+    "secret_arg": lambda value: isinstance(value, (dict, type(None))),
+    "partial_results": lambda value: isinstance(value, (bool, type(None))),
+    "request": _is_request_or_none,
+    "shards": _is_texts_or_none,
+    "requests": _is_count_or_none,
+    "max_concurrent_batches": _is_count_or_none,
+    "tolerant": lambda value: isinstance(value, (bool, type(None))),
+    "delete_files": lambda value: isinstance(value, (bool, type(None))),
+    "local": lambda value: isinstance(value, (bool, type(None))),
+    "created_at": _is_count_or_none,
+    "refused": _is_text_or_none,
+}

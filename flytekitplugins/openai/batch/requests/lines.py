@@ -1,0 +1,278 @@
+"""One line going in: read quickly if it is as it should be, and otherwise looked at until it is clear what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+
+from .problems import Problems
+
+__all__ = [
+    "EMBEDDINGS",
+    "Block",
+    "RequestLine",
+    "RequestReader",
+    "canonical_endpoint",
+]
+
+# The moderation endpoint has a default model; every other must be told one.
+# https://platform.openai.com/docs/api-reference/moderations/create#moderations-create-model
+MODERATIONS = "/v1/moderations"
+EMBEDDINGS = "/v1/embeddings"
+CHAT_COMPLETIONS = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
+# Without it OpenAI fails the whole batch, for one such line.
+NEEDED = {CHAT_COMPLETIONS: "messages", RESPONSES: "input", EMBEDDINGS: "input", MODERATIONS: "input"}
+VERSION = "/v1"
+
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+# What a line must be, for the decoder to let it pass at full speed. What it stops is looked at again, one line at a
+# time, by `RequestReader._look_closely`: which finds what is wrong, or nothing.
+class _Body(msgspec.Struct, gc=False):
+    model: Text
+    stream: None = None
+
+
+class _ChatBody(msgspec.Struct, gc=False):
+    model: Text
+    messages: msgspec.Raw
+    stream: None = None
+
+
+class _ResponseBody(msgspec.Struct, gc=False):
+    model: Text
+    input: msgspec.Raw
+    stream: None = None
+
+
+class _ModerationBody(msgspec.Struct, gc=False):
+    input: msgspec.Raw
+    model: Text | None = None
+    stream: None = None
+
+
+class _EmbeddingsBody(msgspec.Struct):
+    model: Text
+    input: Text | Annotated[list[Any], msgspec.Meta(min_length=1)]
+    stream: None = None
+
+
+class RequestLine(msgspec.Struct, gc=False):
+    """As much of a request as matters here."""
+
+    custom_id: str
+    body: _Body | _ModerationBody | _EmbeddingsBody
+
+
+# Where what is needed is not decoded, which would take half as long again: how it may begin.
+_BEGINNINGS = {CHAT_COMPLETIONS: frozenset(b"["), **dict.fromkeys((RESPONSES, MODERATIONS), frozenset(b'["'))}
+# `null`, `[]` and `""` have no more bytes. What has as few is looked at closely.
+NOTHING = 4
+_BODIES = {
+    CHAT_COMPLETIONS: _ChatBody,
+    RESPONSES: _ResponseBody,
+    MODERATIONS: _ModerationBody,
+    EMBEDDINGS: _EmbeddingsBody,
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive lines of an input, those that cannot be sent left out.
+
+    Attributes:
+        data: The lines as they are in the input, each ended by a newline.
+        lines: The same, one by one and without their newlines.
+        requests: What is in each.
+        numbers: Their numbers in the input, counted from 1.
+    """
+
+    data: bytes
+    lines: list[bytes]
+    requests: list[RequestLine]
+    numbers: Sequence[int]
+
+
+class RequestReader:
+    """Reads an input block by block.
+
+    Args:
+        endpoint: Where every request must go; `None`: where the first one goes.
+        problems: Where what is wrong is noted.
+    """
+
+    def __init__(self, endpoint: str | None, problems: Problems) -> None:
+        self.endpoint: str | None = None
+        self.line = 0
+        self._problems = problems
+        self._decode: Callable[[bytes], RequestLine] | None = None
+        self._needed = ""
+        self._beginnings: frozenset[int] = frozenset()
+        if endpoint is not None:
+            self._expect(endpoint)
+
+    def read(self, data: bytes) -> Block:
+        """The requests in a block of whole lines, which come after those read before."""
+        lines = data.split(b"\n")
+        lines.pop()
+        numbers = range(self.line + 1, self.line + 1 + len(lines))
+        self.line += len(lines)
+        requests = self._read_quickly(data, lines)
+        if requests is not None:
+            return Block(data, lines, requests, numbers)
+        kept = [
+            (number, line, request)
+            for number, line in zip(numbers, lines, strict=True)
+            if (request := self._read_carefully(number, line))
+        ]
+        return Block(
+            b"".join(line + b"\n" for _, line, _ in kept),
+            [line for _, line, _ in kept],
+            [request for _, _, request in kept],
+            [number for number, _, _ in kept],
+        )
+
+    def _expect(self, endpoint: str) -> None:
+        self.endpoint, self._decode = endpoint, _decoder(endpoint)
+        canonical = canonical_endpoint(endpoint)
+        self._needed = NEEDED.get(canonical, "")
+        self._beginnings = _BEGINNINGS.get(canonical, frozenset())
+
+    def _read_quickly(self, block: bytes, lines: list[bytes]) -> list[RequestLine] | None:
+        """The requests of a block in which every line is as it should be; otherwise `None`."""
+        decode = self._decode
+        if decode is None:
+            return None
+        try:
+            if not block.isascii():
+                # The decoder does not look at the bytes of what it skips.
+                block.decode()
+            requests = [decode(line) for line in lines]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return requests if self._have_what_is_needed(requests) else None
+
+    def _have_what_is_needed(self, requests: list[RequestLine]) -> bool:
+        if not self._beginnings or not requests:
+            return True
+        given = list(map(attrgetter(f"body.{self._needed}"), requests))
+        # To look at how each begins would take a third as long again. One who takes a text for messages does so always.
+        return bytes(given[0])[0] in self._beginnings and min(map(len, given)) > NOTHING
+
+    def _read_carefully(self, number: int, line: bytes) -> RequestLine | None:
+        """The request in a line of a block that was not read quickly; `None` when there is none, or a bad one."""
+        if not line.strip():
+            return None
+        found = self._read_quickly(line, [line])
+        return found[0] if found is not None else self._look_closely(number, line)
+
+    def _look_closely(self, number: int, line: bytes) -> RequestLine | None:
+        """A request that the quick decoder did not take: it may be good all the same."""
+        try:
+            # From text: given bytes, it would take UTF-16 as well.
+            request = json.loads(line.decode(), parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            self._problems.add(number, "is not valid JSON", _explained(error))
+            return None
+        if not isinstance(request, dict):
+            self._problems.add(number, "is not a JSON object", type(request).__name__)
+            return None
+        url = request.get("url")
+        if self.endpoint is None and isinstance(url, str) and url.startswith("/"):
+            self._expect(url)
+        problems = list(_problems_of(request, self.endpoint))
+        for kind, detail in problems:
+            self._problems.add(number, kind, detail)
+        if problems:
+            return None
+        body = request["body"]
+        return RequestLine(request["custom_id"], _EmbeddingsBody(body.get("model"), body.get("input")))
+
+
+def canonical_endpoint(url: str) -> str:
+    """An endpoint as OpenAI writes it: Azure leaves out the `/v1`, and some write a slash at the end.
+
+    https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch
+    """
+    path = url.rstrip("/")
+    return path if path == VERSION or path.startswith(f"{VERSION}/") else f"{VERSION}{path}"
+
+
+def _decoder(endpoint: str) -> Callable[[bytes], RequestLine]:
+    canonical = canonical_endpoint(endpoint)
+    # The forms of it that a line may have; any other is looked at closely.
+    urls = tuple(dict.fromkeys((endpoint, canonical, canonical.removeprefix(VERSION))))
+    kind = msgspec.defstruct(
+        "Request",
+        [
+            ("custom_id", Text),
+            ("method", Literal["POST"]),
+            ("url", Literal[urls]),
+            ("body", _BODIES.get(canonical, _Body)),
+        ],
+        gc=False,
+    )
+    return cast(Callable[[bytes], RequestLine], msgspec.json.Decoder(kind).decode)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _explained(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno:,}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1:,} is not UTF-8"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _problems_of(request: dict[str, Any], endpoint: str | None) -> Iterator[tuple[str, str]]:
+    custom_id, body = request.get("custom_id"), request.get("body")
+    if custom_id is None or custom_id == "":
+        yield "has no custom_id", "a text" if custom_id is None else "it is ''"
+    elif not isinstance(custom_id, str):
+        yield "has a custom_id that is no text", f"it is {custom_id!r}"
+    method, url = request.get("method"), request.get("url")
+    if method is None:
+        yield "has no method", "'POST'"
+    elif method != "POST":
+        yield "has another method than POST", f"{method!r}"
+    yield from _problems_of_url(url, endpoint)
+    if not isinstance(body, dict):
+        yield "has no body", "an object" if body is None else f"it is of type {type(body).__name__}"
+        return
+    canonical = canonical_endpoint(endpoint) if endpoint else ""
+    model = body.get("model")
+    if not (isinstance(model, str) and model) and not (model is None and canonical == MODERATIONS):
+        yield "has no model in its body", "a text" if model is None else f"it is {model!r}"
+    if canonical in NEEDED:
+        yield from _problems_of_input(body.get(NEEDED[canonical]), NEEDED[canonical])
+    if body.get("stream"):
+        yield "asks for a stream", "which a batch cannot give"
+
+
+def _problems_of_url(url: Any, endpoint: str | None) -> Iterator[tuple[str, str]]:
+    if isinstance(url, str) and "://" in url:
+        yield "has an absolute url", f"{url!r}; write the path alone, such as '/v1/chat/completions'"
+    elif not isinstance(url, str) or not url:
+        yield "has no url", f"{endpoint or CHAT_COMPLETIONS!r}" if url is None else f"it is {url!r}"
+    elif endpoint is not None and canonical_endpoint(url) != canonical_endpoint(endpoint):
+        remedy = f"config={{'endpoint': {url!r}}} would make it one for this"
+        yield "has another url than the endpoint", f"{url!r}, and the batch is for {endpoint!r}; {remedy}"
+
+
+def _problems_of_input(given: Any, name: str) -> Iterator[tuple[str, str]]:
+    """What a model is asked: messages are a list, and any other input may be a text, too; neither may be empty."""
+    is_text = isinstance(given, str) and name != "messages"
+    if not given or not (is_text or isinstance(given, list)):
+        form = "a list" if name == "messages" else "a text or a list"
+        yield f"has no {name} in its body", form if given is None else f"it is {given!r}, and must be {form}"

@@ -1,0 +1,133 @@
+"""What stands in the body of an answer, of any endpoint and as compatible servers write it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flytekitplugins.openai._text import whole
+
+from .lines import CUT_OFF
+
+__all__ = ["ToolCall", "candidates", "finish_reasons", "shortcomings", "texts_in", "tool_calls_in", "vector_in"]
+
+# A text that is one Markdown code fence, as models write JSON that are not asked for it strictly.
+FENCE = re.compile(r"\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A tool that the model asks for.
+
+    Attributes:
+        name: The tool's.
+        arguments: What it is to be called with, as the model wrote it: JSON, if the model did as it was asked.
+    """
+
+    name: str
+    arguments: str
+
+
+def texts_in(body: Mapping[str, Any]) -> list[list[str]]:
+    """What the model wrote: for each of its answers the parts, in the forms of completions and of responses."""
+    choices = [_of_choice(choice) for choice in _objects(body.get("choices"))]
+    parts = [text for part in _parts(body) if part.get("type") == "output_text" for text in _plain(part.get("text"))]
+    return [*choices, *([parts] if parts else [])]
+
+
+def candidates(body: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The text of the first answer, and its parts one by one, where it has several: one may be the whole of it.
+
+    Of 233,124 responses, 557 had several output items: a fragment, and then the whole answer.
+    https://github.com/opentargets/mira/pull/70
+
+    Raises:
+        ValueError: There is neither a text nor exactly one tool call.
+    """
+    parts = next(iter(texts_in(body)), [])
+    if parts:
+        return _unfenced("".join(parts)), [_unfenced(part) for part in parts] if len(parts) > 1 else []
+    calls = tool_calls_in(body)
+    if len(calls) == 1:
+        return calls[0].arguments, []
+    raise ValueError(f"the answer has {len(calls)} tool calls" if calls else "the answer has no text")
+
+
+def tool_calls_in(body: Mapping[str, Any]) -> list[ToolCall]:
+    """The tools that the model asks for in its first answer."""
+    choice = next(iter(_objects(body.get("choices"))), {})
+    asked = [_object(call.get("function")) for call in _objects(_object(choice.get("message")).get("tool_calls"))]
+    asked += [item for item in _objects(body.get("output")) if item.get("type") == "function_call"]
+    return [ToolCall(str(call.get("name") or ""), _arguments(call.get("arguments"))) for call in asked]
+
+
+def vector_in(body: Mapping[str, Any]) -> list[float] | None:
+    """The first vector of an answer of embeddings, be it numbers, or base64 of 32-bit floats as the SDK asks for."""
+    given = next((item.get("embedding") for item in _objects(body.get("data"))), None)
+    if isinstance(given, list):
+        return given
+    if not isinstance(given, str):
+        return None
+    try:
+        packed = base64.b64decode(given, validate=True)
+        return list(struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed))
+    except (binascii.Error, struct.error):
+        return None
+
+
+def finish_reasons(body: Mapping[str, Any]) -> tuple[object, object]:
+    """Why the model stopped: of a response that is incomplete, and of a completion."""
+    choice = next(iter(_objects(body.get("choices"))), {})
+    return _object(body.get("incomplete_details")).get("reason"), choice.get("finish_reason")
+
+
+def shortcomings(body: Mapping[str, Any]) -> Iterator[str]:
+    """Why the model wrote something else than was asked for, or not all of it, as far as it says so."""
+    choice = next(iter(_objects(body.get("choices"))), {})
+    refusals = [_object(choice.get("message")).get("refusal"), *(part.get("refusal") for part in _parts(body))]
+    yield from (f"the model refused ({whole(str(refusal))})" for refusal in refusals if refusal)
+    yield from (f"the answer was cut off ({reason})" for reason in finish_reasons(body) if str(reason) in CUT_OFF)
+    if error := _object(body.get("error")):
+        yield f"the model failed ({whole(str(error.get('message') or error.get('code')))})"
+
+
+def _of_choice(choice: Mapping[str, Any]) -> list[str]:
+    return [*_plain(_object(choice.get("message")).get("content")), *_plain(choice.get("text"))]
+
+
+def _plain(content: object) -> Iterator[str]:
+    """The text that `content` is; or, as some servers write it, the texts of its parts."""
+    if isinstance(content, str):
+        yield content
+    else:
+        parts = (part for part in _objects(content) if part.get("type") == "text")
+        yield from (part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+def _unfenced(text: str) -> str:
+    fenced = FENCE.fullmatch(text)
+    return fenced[1] if fenced and "```" not in fenced[1] else text
+
+
+def _arguments(given: object) -> str:
+    """Some servers write an object in place of a text that holds it."""
+    return given if isinstance(given, str) else json.dumps(given)
+
+
+def _parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [part for item in _objects(body.get("output")) for part in _objects(item.get("content"))]
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,128 @@
+"""A request's result as a person reads it: whether it went well, what was answered, and as what it was understood."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from flytekitplugins.openai._text import shortened, whole
+
+from .bodies import ToolCall, candidates, finish_reasons, shortcomings, texts_in, tool_calls_in, vector_in
+from .lines import UNREADABLE, body_of, failure_of, object_in, read_line
+from .usage import Usage
+
+__all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]
+
+# Codes of our own.
+INVALID_OUTPUT = "invalid_output"
+LONGEST_MESSAGE = 1_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ResultRow(Generic[T]):
+    """What came of one request.
+
+    Attributes:
+        custom_id: The request's.
+        ok: Whether it was answered, and the answer fits the model that was asked for.
+        status_code: The HTTP status of the answer; `None` if there was none.
+        body: The body of the answer, as the endpoint wrote it; of a request that was refused, the refusal; empty if
+            there was no answer.
+        error_code: What went wrong: OpenAI's code, `missing`, `invalid_output`, ...; `None` if nothing did.
+        error_message: The same in words.
+        usage: The tokens that the answer took, if the server tells.
+        output: The answer as an object of the model that was asked for; `None` unless the row is ok.
+    """
+
+    custom_id: str
+    ok: bool
+    status_code: int | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)
+    error_code: str | None = None
+    error_message: str | None = None
+    usage: Usage | None = None
+    output: T | None = None
+
+    @property
+    def text(self) -> str | None:
+        """What the model wrote; `None` where there is no text, because it refused, or as for embeddings."""
+        return next(iter(self.texts), None) or None
+
+    @property
+    def texts(self) -> list[str]:
+        """What the model wrote in each of its answers, of which there are several where the request asked for `n`."""
+        return [whole("".join(parts)) for parts in texts_in(self.body)]
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools that the model asks for, with their arguments, in its first answer."""
+        return tool_calls_in(self.body)
+
+    @property
+    def embedding(self) -> list[float] | None:
+        """The vector, of a request that embeds one text; `None` where there is none."""
+        return vector_in(self.body)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, as the endpoint says; with `length` or `content_filter` the text is not all of it."""
+        return next((str(reason) for reason in finish_reasons(self.body) if reason), None)
+
+
+def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow[T]:
+    """The row of a line of an output or error file.
+
+    Args:
+        line: The line.
+        validate: Makes an object of what the model wrote, or raises a `ValueError` that says why it cannot.
+    """
+    read = read_line(line)
+    if read is None:
+        shown = line[:80].decode(errors="replace").strip()
+        return ResultRow("", ok=False, error_code=UNREADABLE, error_message=f"this is no line of results: {shown!r}")
+    # A byte that is no UTF-8 costs the text that it stands in, and not the answer, in a line of OpenAI's form.
+    found = object_in(line, errors="replace")
+    body = body_of(found)
+    known: dict[str, Any] = {
+        "custom_id": read.custom_id,
+        "status_code": read.response.status_code if read.response else None,
+        "body": body,
+        "usage": read.usage,
+    }
+    if not read.succeeded:
+        failure = failure_of(found)
+        return ResultRow(ok=False, error_code=failure.code, error_message=failure.message, **known)
+    if validate is None:
+        return ResultRow(ok=True, **known)
+    problems = list(shortcomings(body))
+    try:
+        output = _validated(body, validate)
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        message = shortened("; ".join(problems), LONGEST_MESSAGE)
+        return ResultRow(ok=False, error_code=INVALID_OUTPUT, error_message=message, **known)
+    return ResultRow(ok=True, output=output, **known)
+
+
+def _validated(body: Mapping[str, Any], validate: Callable[[str], T]) -> T:
+    """The answer as an object: the whole text, or the only part of it that is one.
+
+    Raises:
+        ValueError: There is none; with the reason of the whole text.
+    """
+    text, parts = candidates(body)
+    try:
+        return validate(text)
+    except ValueError:
+        fitting: list[T] = []
+        for part in parts:
+            with contextlib.suppress(ValueError):
+                fitting.append(validate(part))
+        if len(fitting) != 1:
+            raise
+        return fitting[0]

@@ -1,0 +1,66 @@
+"""Cancelling that goes on after Flyte was answered."""
+
+import asyncio
+
+import pytest
+
+from flytekitplugins.openai.batch.control import cancellation
+from flytekitplugins.openai.batch.control.cancellation import Cancellations
+
+
+class Cancel:
+    """Succeeds after so many failures."""
+
+    def __init__(self, failures):
+        self.failures = failures
+        self.calls = 0
+        self.done = asyncio.Event()
+
+    async def __call__(self):
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise ConnectionError("away")
+        self.done.set()
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch):
+    monkeypatch.setattr(cancellation, "WAITS_SECONDS", (0, 0.001))
+
+
+async def test_cancel_goes_on_until_it_succeeds():
+    """However often that takes."""
+    cancel = Cancel(failures=5)
+    Cancellations().go_on("task", cancel)
+    await asyncio.wait_for(cancel.done.wait(), 10)
+    assert cancel.calls == 6
+
+
+async def test_cancel_goes_on_once_for_a_task():
+    """Flyte may ask for the same again and again."""
+    cancellations, first, second = Cancellations(), Cancel(failures=3), Cancel(failures=0)
+    cancellations.go_on("task", first)
+    cancellations.go_on("task", second)
+    await asyncio.wait_for(first.done.wait(), 10)
+    assert second.calls == 0
+
+
+async def test_cancel_of_a_task_can_fail_again_later():
+    """What was done is forgotten."""
+    cancellations = Cancellations()
+    for _ in range(2):
+        cancel = Cancel(failures=1)
+        cancellations.go_on("task", cancel)
+        await asyncio.wait_for(cancel.done.wait(), 10)
+        await asyncio.sleep(0)
+
+
+async def test_cancel_ends_with_the_life_of_a_batch(monkeypatch):
+    """After a day there is nothing left to cancel."""
+    monkeypatch.setattr(cancellation, "WINDOW_SECONDS", 0.003)
+    monkeypatch.setattr(cancellation, "GRACE_SECONDS", 0.002)
+    cancel = Cancel(failures=1_000_000)
+    Cancellations().go_on("task", cancel)
+    [background] = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.wait_for(background, 10)
+    assert 1 < cancel.calls <= 7

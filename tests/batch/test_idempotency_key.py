@@ -1,13 +1,13 @@
 import pytest
 
-from flytekitplugins.openai.batch.idempotency_key import TaskKey
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 
 NODE = "s3://bucket/metadata/project-development-f1/n0/data"
 
 
 def test_attempts_of_a_node_share_it():
     """A new attempt takes over what an earlier one made."""
-    first, second = TaskKey.of(f"{NODE}/0"), TaskKey.of(f"{NODE}/1")
+    first, second = IdempotencyKey.of(f"{NODE}/0"), IdempotencyKey.of(f"{NODE}/1")
     assert (first.node, first.attempt, second.attempt) == (second.node, "0", "1")
 
 
@@ -22,25 +22,25 @@ def test_attempts_of_a_node_share_it():
 )
 def test_no_two_nodes_share_it(other):
     """Neither of two executions, nor of two sub-workflows."""
-    assert TaskKey.of(other).node != TaskKey.of(f"{NODE}/0").node
+    assert IdempotencyKey.of(other).node != IdempotencyKey.of(f"{NODE}/0").node
 
 
 def test_slash_at_the_end_is_nothing():
     """Flyte has written prefixes with and without."""
-    assert TaskKey.of(f"{NODE}/0/") == TaskKey.of(f"{NODE}/0")
+    assert IdempotencyKey.of(f"{NODE}/0/") == IdempotencyKey.of(f"{NODE}/0")
 
 
 def test_key_survives_a_batchs_metadata():
     """It is found again in what OpenAI lists."""
-    key = TaskKey.of(f"{NODE}/3")
-    assert TaskKey.read({"run": "nightly", "flyte_key": key.tag}) == key
+    key = IdempotencyKey.of(f"{NODE}/3")
+    assert IdempotencyKey.read({"run": "nightly", "flyte_key": key.tag}) == key
     assert len(key.tag) <= 512
 
 
 @pytest.mark.parametrize("metadata", [None, "text", {}, {"flyte_key": 7}, {"flyte_key": "abc"}, {"flyte_key": "/0"}])
 def test_metadata_of_others_has_none(metadata):
     """Batches of other programs are on the same list."""
-    assert TaskKey.read(metadata) is None
+    assert IdempotencyKey.read(metadata) is None
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_metadata_of_others_has_none(metadata):
 )
 def test_end_of_an_attempt_is_the_end_of_earlier_ones(attempt, other, ends):
     """A late delete must not cancel what the next attempt has made."""
-    assert TaskKey("abc", attempt).ends(TaskKey("abc", other)) is ends
+    assert IdempotencyKey("abc", attempt).ends(IdempotencyKey("abc", other)) is ends
 
 
 def test_end_of_a_node_is_not_that_of_another():
     """Nor of a batch that is nobody's."""
-    assert not TaskKey("abc", "0").ends(TaskKey("def", "0"))
-    assert not TaskKey("abc", "0").ends(None)
+    assert not IdempotencyKey("abc", "0").ends(IdempotencyKey("def", "0"))
+    assert not IdempotencyKey("abc", "0").ends(None)

@@ -85,7 +85,7 @@ def test_task_waits_with_a_reason_for_an_openai_that_is_away(world):
     phase, message = node.console
     assert phase == TaskExecution.WAITING_FOR_RESOURCES
     assert message == (
-        "Not submitted yet, and tried again. Could not read the list of batches: "
+        "Not submitted yet; will retry. Could not read the list of batches: "
         "OpenAI is not able to answer now (503: ordered by the test)."
     )
     world.run(node, seconds=2 * HOUR)

@@ -39,7 +39,7 @@ from .control.controller import Controller
 from .control.flyte_resource import PHASES, as_logs, as_metrics, as_resource, links
 from .control.metadata_encoding import MAX_BYTES, decode_fields, encode_fields
 from .control.plan import TaskPlan
-from .control.poll_errors import endure, log_errors, log_waiting, recover, report
+from .control.poll_errors import log_errors, log_waiting, recover, report, tolerate
 from .control.poll_state import Memory, TaskMemory
 from .control.snapshot import BatchSnapshot, canonical_status
 from .control.task_outcome import judge_file, judge_task
@@ -219,12 +219,12 @@ class BatchEndpointConnector(AsyncConnectorBase):
         ids = task.batch_ids or ([resource_meta.batch_id] if resource_meta.batch_id else [])
         doing = f"look up batch {', '.join(map(repr, ids[:3]))}" if ids else "submit the batch"
         if task.trouble is not None and now < task.not_before:
-            verdict = retry_policy.endure(task.trouble, last=task.verdict, now=now)
+            verdict = retry_policy.phase_while_unreachable(task.trouble, last=task.verdict, now=now)
             return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         try:
             resource = await _within_budget(self._poll(resource_meta, order, task, now), doing)
         except Exception as error:  # noqa: BLE001 (see above)
-            verdict = endure(error, task, order=order, submitted=bool(ids), now=now)
+            verdict = tolerate(error, task, order=order, submitted=bool(ids), now=now)
             resource = Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         else:
             recover(task, name=order.label, now=now)
@@ -330,7 +330,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         task = self._memory.of(metadata.order.name)
         try:
             controller = Controller(remote, metadata.order, task, now=time.time())
-            plan = await _within_budget(controller.settle(), "submit the batch")
+            plan = await _within_budget(controller.submit(), "submit the batch")
         except (PassingError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.reason != "404" and not metadata.tolerant:
                 raise
@@ -342,7 +342,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
 
     async def _poll(self, resource_meta: BatchEndpointMetadata, order: Order, task: TaskMemory, now: float) -> Resource:
         account = _account(resource_meta)
-        plan = await Controller(RemoteBatches(account), order, task, now=now).look_after()
+        plan = await Controller(RemoteBatches(account), order, task, now=now).reconcile()
         verdict = _judge(resource_meta, plan, task, now=now)
         if verdict.outcome in (Outcome.FAILED, Outcome.WORTH_RETRYING):
             log_errors(plan.batches, name=order.label)

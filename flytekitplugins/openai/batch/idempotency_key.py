@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["TaskKey"]
+__all__ = ["IdempotencyKey"]
 
 # The entry of a batch's metadata that holds the key.
 TAG = "flyte_key"
@@ -16,7 +16,7 @@ _DIGITS = 32
 
 
 @dataclass(frozen=True)
-class TaskKey:
+class IdempotencyKey:
     """A node of an execution, and one of its attempts.
 
     Attributes:
@@ -30,13 +30,13 @@ class TaskKey:
     attempt: str
 
     @classmethod
-    def of(cls, output_prefix: str) -> TaskKey:
+    def of(cls, output_prefix: str) -> IdempotencyKey:
         """The key of the task that Flyte gave this prefix: `.../<execution>/<node>/data/<attempt>`."""
         directory, attempt = posixpath.split(output_prefix.rstrip("/"))
         return cls(hashlib.sha256(directory.encode()).hexdigest()[:_DIGITS], attempt)
 
     @classmethod
-    def read(cls, metadata: object) -> TaskKey | None:
+    def read(cls, metadata: object) -> IdempotencyKey | None:
         """The key in a batch's metadata; `None` when there is none."""
         tag: Any = metadata.get(TAG) if isinstance(metadata, Mapping) else None
         node, slash, attempt = tag.partition("/") if isinstance(tag, str) else ("", "", "")
@@ -47,7 +47,7 @@ class TaskKey:
         """The key as a value in a batch's metadata."""
         return f"{self.node}/{self.attempt}"
 
-    def ends(self, other: TaskKey | None) -> bool:
+    def ends(self, other: IdempotencyKey | None) -> bool:
         """Whether the end of this attempt is the end of `other`: it is the same, or an earlier one of the node."""
         return other is not None and other.node == self.node and other.number <= self.number
 

@@ -3,10 +3,10 @@ import pytest
 from flytekitplugins.openai.batch.control.batch_outcome import Outcome, Verdict
 from flytekitplugins.openai.batch.control.retry_policy import (
     Trouble,
-    endure,
+    backoff_seconds,
     is_asked_to_wait,
     is_final_refusal,
-    seconds_to_put_off,
+    phase_while_unreachable,
 )
 
 NOW = 1_800_000_000.0
@@ -43,20 +43,20 @@ def trouble(*, since=MINUTE, unknown=None, ends=None, **fields):
 )
 def test_task_is_given_up_when_there_is_no_hope_left(given, outcome):
     """Two hours after its window, or when its batch, or file, is not known for too long."""
-    assert endure(given, last=LAST, now=NOW).outcome is outcome
+    assert phase_while_unreachable(given, last=LAST, now=NOW).outcome is outcome
 
 
 def test_task_stays_what_it_was():
     """One that waits for room goes on waiting."""
     waiting = Verdict(Outcome.WAITING, "waiting: no room")
-    assert endure(trouble(), last=waiting, now=NOW) == Verdict(
+    assert phase_while_unreachable(trouble(), last=waiting, now=NOW) == Verdict(
         Outcome.WAITING, "No answer. Last seen: waiting: no room."
     )
 
 
 def test_task_of_which_nothing_is_known_runs():
     """A process that has just started knows nothing."""
-    assert endure(trouble(), last=None, now=NOW) == Verdict(Outcome.RUNNING, "No answer.")
+    assert phase_while_unreachable(trouble(), last=None, now=NOW) == Verdict(Outcome.RUNNING, "No answer.")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_task_of_which_nothing_is_known_runs():
 )
 def test_last_reason_is_told(given, message):
     """A person reads it in the console, with nothing else."""
-    assert endure(given, last=LAST, now=NOW).message == message
+    assert phase_while_unreachable(given, last=LAST, now=NOW).message == message
 
 
 @pytest.mark.parametrize(("status", "final"), [(400, True), (422, True), (401, False), (403, False), (404, False)])
@@ -100,4 +100,4 @@ def test_server_may_ask_to_wait(status, code, wait):
 )
 def test_submission_is_put_off_as_long_as_the_server_says(times, retry_after, seconds):
     """And longer from time to time, up to an hour."""
-    assert seconds_to_put_off(times, retry_after=retry_after) == seconds
+    assert backoff_seconds(times, retry_after=retry_after) == seconds

@@ -4,9 +4,9 @@ import re
 import pytest
 
 from flytekitplugins.openai.batch.control.submission import check_config, creation_request
-from flytekitplugins.openai.batch.idempotency_key import TaskKey
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 
-KEY = TaskKey("abc", "0")
+KEY = IdempotencyKey("abc", "0")
 TAGS = {"flyte_execution": "f1", "flyte_node": "n0"}
 
 

@@ -42,8 +42,8 @@ class Controller:
         self._now = now
         self._submits_until = time.monotonic() + SUBMITTING_SECONDS
 
-    async def look_after(self) -> TaskPlan:
-        """See how the task is, and do what is needed for each of its files to have one batch that runs."""
+    async def reconcile(self) -> TaskPlan:
+        """Compare the task's batches with its plan, and submit or cancel until each input file has one live batch."""
         known = await self.known()
         if self._order.key is None:
             return TaskPlan(tuple(ShardPlan(batch) for batch in known.values()))
@@ -51,7 +51,7 @@ class Controller:
         young = any(is_due_for_a_look(batch, looked_at=self._task.looked_at, now=self._now) for batch in batches)
         due = young and not self._is_alone
         if due or len(known) < len(self._order.files):
-            return await self.settle(known)
+            return await self.submit(known)
         self._see(batches)
         if all(map(batch_outcome.stands, batches)):
             # Most polls come as far as this.
@@ -59,15 +59,14 @@ class Controller:
         plan = self._plan(batches, known)
         # What waits, or is to be made, depends on what else there is. So does the end of a single batch.
         if self._order.shards is None or any(shard.waiting or shard.submit or shard.is_seen for shard in plan.shards):
-            return await self.settle(known)
+            return await self.submit(known)
         return self._still_waiting(plan)
 
-    async def settle(self, known: Mapping[str, BatchSnapshot] | None = None) -> TaskPlan:
-        """Find the batches of the task; cancel what is too much, and submit what is due.
+    async def submit(self, known: Mapping[str, BatchSnapshot] | None = None) -> TaskPlan:
+        """Look for the task's batches in OpenAI's list; cancel duplicates, and submit what is due.
 
         Args:
-            known: Batches of the task's as they are now, by their files. They count even if they are not on OpenAI's
-                list.
+            known: The task's current batches, keyed by input file id. They count even when OpenAI's list lacks them.
         """
         known = known or {}
         plan = await self._submit_due(await self._look(known), known)

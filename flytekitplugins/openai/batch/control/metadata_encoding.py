@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
-from flytekitplugins.openai.batch.idempotency_key import TaskKey
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 
 from .legacy_metadata import read_pickled_fields
 
@@ -62,7 +62,7 @@ def is_batch_id(value: object) -> TypeGuard[str]:
 def _may_lack_one(given: Mapping[str, Any]) -> bool:
     """Whether a task that has no batch yet can find one, or was refused and will have none."""
     metadata = (given.get("request") or {}).get("metadata")
-    return given.get("batch_id") == "" and (bool(given.get("refused")) or TaskKey.read(metadata) is not None)
+    return given.get("batch_id") == "" and (bool(given.get("refused")) or IdempotencyKey.read(metadata) is not None)
 
 
 def _names_its_files(given: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What comes of a poll that failed: it is logged once in a row, counted each time, and the task goes on if it can."""
+"""Handles a poll that failed: logs the first of a streak, counts each, and decides whether the task goes on."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .retry_policy import Trouble
 from .snapshot import BatchSnapshot
 from .task_spec import Order
 
-__all__ = ["endure", "log_errors", "log_waiting", "recover", "report"]
+__all__ = ["log_errors", "log_waiting", "recover", "report", "tolerate"]
 
 # Not flytekit's, which `pyflyte` silences unless it is told `--verbose`.
 logger = logging.getLogger("flytekitplugins.openai")
 
 
-def endure(error: Exception, task: TaskMemory, *, order: Order, submitted: bool, now: float) -> Verdict:
-    """What to tell Flyte when a task could not be looked after; an exception would count against the task for ever.
+def tolerate(error: Exception, task: TaskMemory, *, order: Order, submitted: bool, now: float) -> Verdict:
+    """The verdict on a task whose poll failed. Raising would use up the six errors that Flyte allows an attempt.
 
     Args:
-        error: What kept it from being looked after.
+        error: Why the poll failed.
         task: What is remembered of it; the trouble is added.
         order: What the task asked for.
         submitted: Whether it has a batch.
@@ -51,11 +51,11 @@ def endure(error: Exception, task: TaskMemory, *, order: Order, submitted: bool,
     if is_waiting and answer is not None and retry_policy.is_asked_to_wait(answer.status, answer.code):
         task.put_off_submissions(retry_after=answer.retry_after, now=now)
     report("poll_failures" if submitted else "submission_failures", error, name=order.label, first=before is None)
-    return retry_policy.endure(task.trouble, last=task.verdict, now=now)
+    return retry_policy.phase_while_unreachable(task.trouble, last=task.verdict, now=now)
 
 
 def recover(task: TaskMemory, *, name: str, now: float) -> None:
-    """Note that a task could be looked after."""
+    """Note that a poll succeeded."""
     if task.trouble is not None:
         _log(logging.INFO, "%s: OpenAI answers again, after %.0f s", name, now - task.trouble.since)
     task.trouble = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .batch_outcome import WINDOW_SECONDS, Verdict
-from .retry_policy import Trouble, seconds_to_put_off
+from .retry_policy import Trouble, backoff_seconds
 from .snapshot import BatchSnapshot
 
 __all__ = ["Memory", "TaskMemory"]
@@ -65,7 +65,7 @@ class TaskMemory:
     def put_off_submissions(self, *, retry_after: float | None, now: float) -> None:
         """Submit nothing for a while: longer each time in a row."""
         self.put_off += 1
-        self.not_before = now + seconds_to_put_off(self.put_off, retry_after=retry_after)
+        self.not_before = now + backoff_seconds(self.put_off, retry_after=retry_after)
 
     def go_on_submitting(self) -> None:
         """OpenAI has taken a batch."""

@@ -1,4 +1,4 @@
-"""How long OpenAI's trouble is put up with, and what a task is taken for meanwhile."""
+"""How long to retry and to back off when OpenAI cannot be reached or refuses, and which phase to report meanwhile."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from dataclasses import dataclass
 from .batch_outcome import WINDOW_SECONDS, Outcome, Verdict
 from .plan import QUOTA_ERRORS, seconds_to_wait
 
-__all__ = ["GRACE_SECONDS", "Trouble", "endure", "is_asked_to_wait", "is_final_refusal", "seconds_to_put_off"]
+__all__ = [
+    "GRACE_SECONDS",
+    "Trouble",
+    "backoff_seconds",
+    "is_asked_to_wait",
+    "is_final_refusal",
+    "phase_while_unreachable",
+]
 
-# How much longer than its window a batch is believed in that cannot be asked about. They have been seen to end late.
+# Grace period after the completion window before an unreachable batch is declared lost. Batches have ended late.
 GRACE_SECONDS = 2 * 3600.0
-# How long a batch may be unknown to OpenAI: as long as it takes a person to put right a key that was rotated wrongly.
+# How long OpenAI may answer 404 for a batch: time for a person to correct a key that was rotated wrongly.
 LOST_BATCH_SECONDS = 2 * 3600.0
-# How long a new file may be unknown.
+# How long OpenAI may answer 404 for a new input file.
 LOST_FILE_SECONDS = 600.0
-# How long a local run waits that has submitted nothing and does not reach OpenAI: a person watches it.
+# How long a local run retries its first submission while OpenAI is unreachable. It is short: a person is watching.
 UNREACHED_SECONDS = 60.0
-# Creations are counted by the hour.
-LONGEST_PUT_OFF_SECONDS = 3600.0
+# The limit on creating batches is per hour, so no Retry-After needs to be longer.
+LONGEST_BACKOFF_SECONDS = 3600.0
 # Keys are rotated, and a new file may not be visible yet.
-REFUSALS_THAT_PASS = frozenset({401, 403, 404})
+TEMPORARY_REFUSALS = frozenset({401, 403, 404})
 
 
 @dataclass(frozen=True)
@@ -47,26 +54,26 @@ class Trouble:
 
 
 def is_final_refusal(status: int | None) -> bool:
-    """Whether a batch that OpenAI refused to make with this HTTP status will not be made later either."""
-    return status not in REFUSALS_THAT_PASS
+    """Whether a submission that OpenAI refused with this HTTP status is never worth a retry."""
+    return status not in TEMPORARY_REFUSALS
 
 
 def is_asked_to_wait(status: int, code: str | None) -> bool:
-    """Whether OpenAI takes no more batches for the moment: of anybody's, or, as Azure says it, of this size."""
+    """Whether OpenAI refuses new batches for now: a rate limit, or a full queue as Azure reports it."""
     return status == 429 or code in QUOTA_ERRORS
 
 
-def seconds_to_put_off(times: int, *, retry_after: float | None) -> float:
-    """How long to put off what has been put off so many times in a row: as long as OpenAI says, up to an hour."""
+def backoff_seconds(times: int, *, retry_after: float | None) -> float:
+    """How long a refused submission backs off, after this many refusals in a row: at least OpenAI's Retry-After."""
     asked_for = retry_after if retry_after is not None and retry_after > 0 else 0.0
-    return max(seconds_to_wait(times), min(asked_for, LONGEST_PUT_OFF_SECONDS))
+    return max(seconds_to_wait(times), min(asked_for, LONGEST_BACKOFF_SECONDS))
 
 
-def endure(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
-    """What a task is taken for whose batch cannot be asked about: what it was, until there is no hope left.
+def phase_while_unreachable(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
+    """The phase to report while OpenAI is unreachable: the last known one, until a deadline passes.
 
     Args:
-        trouble: Why it cannot.
+        trouble: Why OpenAI is unreachable, and since when.
         last: The last verdict that came from an answer.
         now: Unix seconds.
     """
@@ -76,13 +83,13 @@ def endure(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
     unreached_for = now - trouble.unreached_since if trouble.unreached_since is not None else 0.0
     if unreached_for >= UNREACHED_SECONDS:
         return Verdict(Outcome.FAILED, f"Gave up after {_hours(unreached_for)}. {trouble.sentence}")
-    # Who has never seen the batch takes it for as young as it can be.
+    # A process that has never seen the batch assumes that it is as young as possible.
     ends_at = trouble.ends_at if trouble.ends_at is not None else trouble.since + WINDOW_SECONDS
     if now >= ends_at + GRACE_SECONDS:
         waited = f"{_hours(now - trouble.since)}, the batch's window being over"
         return Verdict(Outcome.FAILED, f"Gave up after {waited}. {trouble.sentence}")
     if not trouble.submitted:
-        return Verdict(Outcome.WAITING, f"Not submitted yet, and tried again. {trouble.sentence}")
+        return Verdict(Outcome.WAITING, f"Not submitted yet; will retry. {trouble.sentence}")
     outcome = last.outcome if last is not None else trouble.presumed
     seen = f" Last seen: {last.message}." if last is not None and last.message else ""
     return Verdict(outcome, f"{trouble.sentence}{seen}")

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, TypeGuard
 
 from flytekitplugins.openai._text import whole
-from flytekitplugins.openai.batch.idempotency_key import TaskKey
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 
 __all__ = ["BatchError", "BatchSnapshot", "canonical_status"]
 
@@ -65,7 +65,7 @@ class BatchSnapshot:
 
     id: str
     status: str
-    key: TaskKey | None = None
+    key: IdempotencyKey | None = None
     endpoint: str | None = None
     model: str | None = None
     input_file_id: str | None = None
@@ -88,7 +88,7 @@ class BatchSnapshot:
         return cls(
             id=str(raw.get("id") or ""),
             status=canonical_status(raw.get("status")),
-            key=TaskKey.read(raw.get("metadata")),
+            key=IdempotencyKey.read(raw.get("metadata")),
             endpoint=_text(raw.get("endpoint")),
             model=_text(raw.get("model")),
             input_file_id=_text(raw.get("input_file_id")),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flytekitplugins.openai._arguments import whole_numbers
-from flytekitplugins.openai.batch.idempotency_key import TAG, TaskKey
+from flytekitplugins.openai.batch.idempotency_key import TAG, IdempotencyKey
 
 __all__ = ["check_config", "creation_request", "shard_request"]
 
@@ -52,7 +52,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def creation_request(
-    config: Mapping[str, Any], *, key: TaskKey | None = None, tags: Mapping[str, str] | None = None
+    config: Mapping[str, Any], *, key: IdempotencyKey | None = None, tags: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """What a task asks for, but for the file.
 

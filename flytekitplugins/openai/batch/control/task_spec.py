@@ -12,7 +12,7 @@ from flytekit.models.task import TaskExecutionMetadata
 
 from flytekitplugins.openai._arguments import check_arguments
 from flytekitplugins.openai._flyte import is_local_run
-from flytekitplugins.openai.batch.idempotency_key import TaskKey
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.exceptions import InvalidInputError
 
 from .batch_outcome import Outcome
@@ -60,9 +60,9 @@ class Order:
         return shard_request(self.request or {}, input_file_id=self.files[number], number=number, of=len(self.files))
 
     @cached_property
-    def key(self) -> TaskKey | None:
+    def key(self) -> IdempotencyKey | None:
         """By what the task's batches are found."""
-        return TaskKey.read(self._metadata)
+        return IdempotencyKey.read(self._metadata)
 
     def presumed(self, now: float) -> Outcome:
         """What it is taken to be when nobody can be asked, and nothing is remembered of it."""
@@ -124,11 +124,11 @@ def read_shards(inputs: LiteralMap | None) -> tuple[list[str] | None, int | None
     return files, count.scalar.primitive.integer if count is not None else None
 
 
-def _key(output_prefix: str) -> TaskKey | None:
+def _key(output_prefix: str) -> IdempotencyKey | None:
     if not output_prefix:
         return None
     # A local run's prefix is the attempt's own, and its directory that of the whole run.
-    return TaskKey.of(f"{output_prefix}/0" if is_local_run() else output_prefix)
+    return IdempotencyKey.of(f"{output_prefix}/0" if is_local_run() else output_prefix)
 
 
 def _tags(execution: TaskExecutionMetadata | None) -> dict[str, str]:

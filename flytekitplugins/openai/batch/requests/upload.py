@@ -19,7 +19,7 @@ from flytekitplugins.openai._client import Account, sync_client
 from flytekitplugins.openai._text import plural
 from flytekitplugins.openai.batch.container.files import delete_file, upload_file, uploaded_files
 from flytekitplugins.openai.batch.container.progress import StepProgress
-from flytekitplugins.openai.batch.idempotency_key import TaskKey
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.index import IndexWriter
 from flytekitplugins.openai.exceptions import InvalidInputError, OpenAIPluginError
 
@@ -61,7 +61,7 @@ class Uploads:
         """
         if not isinstance(output_prefix, str) or not output_prefix:
             return cls(name)
-        key = TaskKey.of(output_prefix)
+        key = IdempotencyKey.of(output_prefix)
         return cls(name, key.node, key.attempt)
 
     @property

@@ -1,4 +1,4 @@
-"""Files to OpenAI and back: streamed, and on the way back not believed until they are whole."""
+"""Transfers one file to or from OpenAI as a stream, and checks that a download is whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a file step is, for whoever waits for it."""
+"""Reports the progress of a file step: a bar in a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the steps have in common that run in a container of this package's code, with the user's secret."""
+"""What the tasks share that run this package's code in a container, with the user's secret."""
 
 from __future__ import annotations
 

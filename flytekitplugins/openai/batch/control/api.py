@@ -1,4 +1,4 @@
-"""An account's batches at OpenAI: asked about, searched for, created and cancelled, with no other errors than ours."""
+"""Calls OpenAI about an account's batches: retrieve, list, create and cancel. It raises our own errors only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which batches an account has, by the task they were made for. OpenAI can only be asked for all, newest first."""
+"""Caches the list of an account's batches by the task they belong to. OpenAI lists all of them, newest first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the state of a batch means, and how to say so."""
+"""Decides what the state of one batch means, and words it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancelling that goes on after Flyte was answered: a failed cancel must neither kill a workflow nor be forgotten."""
+"""Cancels batches in the background after Flyte has its reply, and retries what fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletes the files of a task that failed for good, where the task asks for it."""
+"""Deletes the input files of a task that failed for good, where the task asks for it."""
 
 from __future__ import annotations
 

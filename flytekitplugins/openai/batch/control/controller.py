@@ -1,4 +1,4 @@
-"""What is done about the batches of one task: the decisions are `planning`'s, the calls `remote`'s."""
+"""Reconciles the batches of one task: carries out what `plan` decides, through the calls of `api`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a batch is told to Flyte: as a phase with a message, a link and outputs, as metrics, and as logs."""
+"""Answers Flyte about a batch: phase, message, links and outputs, metrics, and logs."""
 
 from __future__ import annotations
 

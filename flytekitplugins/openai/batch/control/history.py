@@ -1,4 +1,4 @@
-"""What a batch has done so far, as Flyte's interface for metrics and logs has it."""
+"""The progress of a batch, in the form of Flyte's metrics and logs."""
 
 from __future__ import annotations
 

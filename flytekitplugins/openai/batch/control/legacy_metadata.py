@@ -1,4 +1,4 @@
-"""The reader of metadata that the published package wrote: a pickle, from a port that anyone can write to."""
+"""Reads the metadata of the published package: a pickle, from a port that anyone can write to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata of a task as bytes, which Flyte keeps, and which come back from a port that anyone can write to."""
+"""Encodes a task's metadata as bytes, and decodes what comes back from a port that anyone can write to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do next about a task's batches, given all that OpenAI has of them."""
+"""Decides what to do next about a task's batches, given all that OpenAI lists of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server said about a batch, read tolerantly: OpenAI's own answers and those of compatible servers."""
+"""The state of a batch, parsed tolerantly from the reply of OpenAI or of a compatible server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task asks for: the body of the request that creates its batch."""
+"""Makes the request that creates a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task of one or many batches has come to, and how to say so."""
+"""Decides what a task's batches mean together, and words it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task asked for, read from what Flyte hands over when it creates one."""
+"""What a task asks for, read from what Flyte hands over in `create`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests as dictionaries, for the endpoints that batches are mostly for. They hide nothing: what is given is sent."""
+"""Builds the requests of the common endpoints as dictionaries. Every parameter is sent as it is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a million ids are all different, in little memory."""
+"""Finds repeated `custom_id`s among a million in little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are no JSON lines, by how they begin: told in one sentence, and not line by line."""
+"""Recognizes a file that is not JSON lines by its first bytes, so that one sentence can say what it is."""
 
 from __future__ import annotations
 

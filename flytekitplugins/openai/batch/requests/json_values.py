@@ -1,4 +1,4 @@
-"""Python's values as JSON has them: what has one form in JSON is written in it, and everything else refused by name."""
+"""Converts Python values that have one form in JSON, and refuses all others with the field's path."""
 
 from __future__ import annotations
 

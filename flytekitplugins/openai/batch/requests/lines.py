@@ -1,4 +1,4 @@
-"""One line going in: read quickly if it is as it should be, and otherwise looked at until it is clear what is wrong."""
+"""Checks one line of an input: quickly when it is valid, in detail when it is not."""
 
 from __future__ import annotations
 

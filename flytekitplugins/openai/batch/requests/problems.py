@@ -1,4 +1,4 @@
-"""What is wrong with an input, told in one sentence however much it is."""
+"""Words what is wrong with an input in one sentence, however many problems there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests going in: the input is cut into shards, each of which one batch can take."""
+"""Cuts the input into shards, each of which fits into one batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The upload: the input is read once, and checked, cut and uploaded at the same time."""
+"""Reads the input once, and checks, cuts and uploads it at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the body of an answer, of any endpoint and as compatible servers write it."""
+"""Finds the answer in the body of a response, for each endpoint and for compatible servers."""
 
 from __future__ import annotations
 

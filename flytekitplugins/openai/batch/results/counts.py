@@ -1,4 +1,4 @@
-"""Results in numbers: how many requests succeeded, how the others failed, and whether that is good enough."""
+"""Counts the results: how many requests succeeded, why others failed, and whether enough succeeded."""
 
 from __future__ import annotations
 

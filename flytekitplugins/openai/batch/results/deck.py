@@ -1,4 +1,4 @@
-"""A step's Deck: a page that Flyte's console shows beside the step, and that a local run leaves as a file."""
+"""Shows the report as a Deck: a page beside the step in Flyte's console, and a file in a local run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collecting: every result file is downloaded, and joined with the requests that were uploaded."""
+"""Downloads the result files of each shard, and joins them with the requests."""
 
 from __future__ import annotations
 

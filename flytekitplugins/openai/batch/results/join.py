@@ -1,4 +1,4 @@
-"""Results coming back: joined with the requests, in the input's order, each once."""
+"""Joins results with requests: each request once, in the order of the input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line coming back: whose it is, whether it succeeded, and what it says if it did not."""
+"""Parses one result line: which request it belongs to, whether it succeeded, and the error if it did not."""
 
 from __future__ import annotations
 

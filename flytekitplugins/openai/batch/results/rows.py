@@ -1,4 +1,4 @@
-"""A request's result as a person reads it: whether it went well, what was answered, and as what it was understood."""
+"""One result as a typed row: whether the request succeeded, the answer, and the validated model."""
 
 from __future__ import annotations
 

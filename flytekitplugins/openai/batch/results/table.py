@@ -1,4 +1,4 @@
-"""Rows as a pandas table, with columns of types that do not depend on what came back, as far as a model tells them."""
+"""Rows as a pandas table, whose column types depend on the model and not on the results."""
 
 from __future__ import annotations
 

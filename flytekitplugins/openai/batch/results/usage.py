@@ -1,4 +1,4 @@
-"""Tokens: how many a model read and wrote, and how what it wrote is spread over its answers."""
+"""Token usage: input and output tokens by model, and how the output is distributed over the answers."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ def requests_file(tmp_path):
     return write
 
 
-def start(world, **arguments):
-    return WorkflowRun(world, create_batch("test", SECRET, is_json_iterator=False, **arguments))
+def start(world, name="test", **arguments):
+    return WorkflowRun(world, create_batch(name, SECRET, is_json_iterator=False, **arguments))
 
 
 def lines_in(file):
@@ -132,7 +132,7 @@ def test_fewer_than_asked_for_fail_the_collect_step(world, requests_file):
     world.emulator.order(RequestFault(custom_id="r-0", status=400, code="invalid_value"))
     with pytest.raises(TooFewSucceededError, match=r"4 of 5 requests succeeded, and min_success_ratio asks for 0\.9 "):
         start(world, min_success_ratio=0.9).run(requests_file(make_requests(5)))
-    assert start(world, min_success_ratio=0.8).run(requests_file(make_requests(5))).succeeded == 5
+    assert start(world, "lower", min_success_ratio=0.8).run(requests_file(make_requests(5))).succeeded == 5
 
 
 def test_expired_batch_keeps_what_it_finished(world, requests_file):
@@ -259,7 +259,7 @@ def test_answers_that_were_cut_off_are_counted(world, requests_file):
     result = start(world, min_success_ratio=1.0).run(requests_file(make_requests(5)))
     assert (result.succeeded, result.cut_off) == (5, 1)
     with pytest.raises(TooFewSucceededError, match=r"^4 of 5 requests succeeded, .* Answers that were cut off: 1\."):
-        start(world, min_success_ratio=1.0, complete_answers=True).run(requests_file(make_requests(5)))
+        start(world, "whole", min_success_ratio=1.0, complete_answers=True).run(requests_file(make_requests(5)))
 
 
 FAILURES = {

@@ -25,7 +25,7 @@ OTHERS = {
 
 
 def make(name="reviews", **arguments):
-    """A workflow, with an image that two calls make anew."""
+    """A workflow; its image is equal in each call, and another object."""
     return create_batch(name, **{"secret": SECRET, "container_image": ImageSpec(name="mine"), **arguments})
 
 

@@ -34,6 +34,7 @@ ROOMS = ("requests", "control", "results", "report")
 # What connects to Flyte, OpenAI or a file system; all else in the rooms decides, and is pure.
 CONNECTED = {
     "batch.requests.build",
+    "batch.requests.response_format",
     "batch.requests.upload",
     "batch.control.api",
     "batch.control.cancellation",

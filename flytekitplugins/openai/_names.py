@@ -15,7 +15,7 @@ _arguments: dict[tuple[str, str], dict[str, Any]] = {}
 
 
 def reserve_name(registered: str, arguments: Mapping[str, Any]) -> None:
-    """Keep the name of a workflow, so that no other workflow is made with it.
+    """Reserve the name of a workflow, so that no different workflow takes it.
 
     The same workflow may be made again: Flyte imports a module more than once. In an interactive session the last one
     counts, because a cell of a notebook is changed and run again.

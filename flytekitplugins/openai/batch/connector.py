@@ -219,7 +219,7 @@ class BatchEndpointConnector(AsyncConnectorBase):
         ids = task.batch_ids or ([resource_meta.batch_id] if resource_meta.batch_id else [])
         doing = f"look up batch {', '.join(map(repr, ids[:3]))}" if ids else "submit the batch"
         if task.trouble is not None and now < task.not_before:
-            verdict = retry_policy.phase_while_unreachable(task.trouble, last=task.verdict, now=now)
+            verdict = retry_policy.verdict_while_unreachable(task.trouble, last=task.verdict, now=now)
             return Resource(PHASES[verdict.outcome], verdict.message, log_links=links(ids))
         try:
             resource = await _within_budget(self._poll(resource_meta, order, task, now), doing)

@@ -6,7 +6,7 @@ from flytekitplugins.openai.batch.control.retry_policy import (
     backoff_seconds,
     is_asked_to_wait,
     is_final_refusal,
-    phase_while_unreachable,
+    verdict_while_unreachable,
 )
 
 NOW = 1_800_000_000.0
@@ -43,20 +43,20 @@ def trouble(*, since=MINUTE, unknown=None, ends=None, **fields):
 )
 def test_task_is_given_up_when_there_is_no_hope_left(given, outcome):
     """Two hours after its window, or when its batch, or file, is not known for too long."""
-    assert phase_while_unreachable(given, last=LAST, now=NOW).outcome is outcome
+    assert verdict_while_unreachable(given, last=LAST, now=NOW).outcome is outcome
 
 
 def test_task_stays_what_it_was():
     """One that waits for room goes on waiting."""
     waiting = Verdict(Outcome.WAITING, "waiting: no room")
-    assert phase_while_unreachable(trouble(), last=waiting, now=NOW) == Verdict(
+    assert verdict_while_unreachable(trouble(), last=waiting, now=NOW) == Verdict(
         Outcome.WAITING, "No answer. Last seen: waiting: no room."
     )
 
 
 def test_task_of_which_nothing_is_known_runs():
     """A process that has just started knows nothing."""
-    assert phase_while_unreachable(trouble(), last=None, now=NOW) == Verdict(Outcome.RUNNING, "No answer.")
+    assert verdict_while_unreachable(trouble(), last=None, now=NOW) == Verdict(Outcome.RUNNING, "No answer.")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_task_of_which_nothing_is_known_runs():
 )
 def test_last_reason_is_told(given, message):
     """A person reads it in the console, with nothing else."""
-    assert phase_while_unreachable(given, last=LAST, now=NOW).message == message
+    assert verdict_while_unreachable(given, last=LAST, now=NOW).message == message
 
 
 @pytest.mark.parametrize(("status", "final"), [(400, True), (422, True), (401, False), (403, False), (404, False)])

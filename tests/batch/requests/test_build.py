@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, Field, HttpUrl, RootModel, create_model
 
 from flytekitplugins.openai import chat_completion_request, embedding_request, response_request
-from flytekitplugins.openai.batch.requests.build import LONGEST_NAME
+from flytekitplugins.openai.batch.requests.response_format import LONGEST_NAME
 from flytekitplugins.openai.batch.requests.sharding import Cutter
 from tests.builders import make_jsonl
 

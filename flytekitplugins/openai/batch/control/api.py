@@ -1,4 +1,4 @@
-"""Calls OpenAI about an account's batches: retrieve, list, create and cancel. It raises our own errors only."""
+"""Retrieves, lists, creates and cancels an account's batches at OpenAI, and raises only our own errors."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def tolerate(error: Exception, task: TaskMemory, *, order: Order, submitted: boo
     if is_waiting and answer is not None and retry_policy.is_asked_to_wait(answer.status, answer.code):
         task.put_off_submissions(retry_after=answer.retry_after, now=now)
     report("poll_failures" if submitted else "submission_failures", error, name=order.label, first=before is None)
-    return retry_policy.phase_while_unreachable(task.trouble, last=task.verdict, now=now)
+    return retry_policy.verdict_while_unreachable(task.trouble, last=task.verdict, now=now)
 
 
 def recover(task: TaskMemory, *, name: str, now: float) -> None:

@@ -13,7 +13,7 @@ __all__ = [
     "backoff_seconds",
     "is_asked_to_wait",
     "is_final_refusal",
-    "phase_while_unreachable",
+    "verdict_while_unreachable",
 ]
 
 # Grace period after the completion window before an unreachable batch is declared lost. Batches have ended late.
@@ -64,13 +64,16 @@ def is_asked_to_wait(status: int, code: str | None) -> bool:
 
 
 def backoff_seconds(times: int, *, retry_after: float | None) -> float:
-    """How long a refused submission backs off, after this many refusals in a row: at least OpenAI's Retry-After."""
+    """How long a submission backs off after this many refusals in a row.
+
+    It is at least OpenAI's Retry-After, of which an hour counts at most.
+    """
     asked_for = retry_after if retry_after is not None and retry_after > 0 else 0.0
     return max(seconds_to_wait(times), min(asked_for, LONGEST_BACKOFF_SECONDS))
 
 
-def phase_while_unreachable(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
-    """The phase to report while OpenAI is unreachable: the last known one, until a deadline passes.
+def verdict_while_unreachable(trouble: Trouble, *, last: Verdict | None, now: float) -> Verdict:
+    """The verdict on a task while OpenAI is unreachable: the last known one, until a deadline passes.
 
     Args:
         trouble: Why OpenAI is unreachable, and since when.

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flytekit import lazy_module
 
-from flytekitplugins.openai._relaxed_schemas import relaxed
-from flytekitplugins.openai._strict_schemas import problem_in
-
-from .json_values import SCALARS, all_texts, is_plain, plain
+from .json_values import all_texts, plain, plain_parameters
+from .response_format import checked_form, schema_of
 
 if TYPE_CHECKING:
     import pydantic
@@ -25,16 +19,6 @@ else:
     pydantic = lazy_module("pydantic")
 
 __all__ = ["chat_completion_request", "embedding_request", "response_request"]
-
-# https://platform.openai.com/docs/api-reference/chat/create#chat-create-response_format
-LONGEST_NAME = 64
-# By the words of OpenAI's refusal.
-REMEDIES = {
-    "'additionalProperties' is required": "write a list of pairs in place of a dictionary with keys of any name",
-    "array schema missing items": "write a list or a model in place of a tuple",
-    "must have a 'type' key": "write a type in place of Any",
-}
-FORMS = ("text", "json_object", "json_schema")
 
 
 def chat_completion_request(
@@ -63,18 +47,11 @@ def chat_completion_request(
         ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly; or something is empty
             that must not be, or a number that JSON has not, or `stream` is set.
     """
-    # There may be a million of these, and most are one text.
-    if type(messages) is str and messages:
-        conversation: list[Any] = [{"role": "user", "content": messages}]
-    else:
-        conversation = _conversation(messages)
-    body: dict[str, Any] = {"model": model, "messages": conversation}
-    if parameters:
-        body.update(_plain(parameters))
+    body = {"model": model, "messages": _conversation(messages), **(parameters and plain_parameters(parameters))}
     if isinstance(response_format, Mapping):
-        body["response_format"] = _form(response_format, nested=True)
+        body["response_format"] = checked_form(response_format, nested=True)
     elif response_format is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": _schema_of(response_format)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema_of(response_format)}
     return _line(custom_id, "/v1/chat/completions", body)
 
 
@@ -102,14 +79,12 @@ def response_request(
             `response_format` and a `text` that it cannot stand in; or `custom_id` is no text.
         ValueError: The Pydantic model has something in it that OpenAI cannot follow strictly.
     """
-    body = {"model": model, "input": input if type(input) is str and input else _input(input)}
-    if parameters:
-        body.update(_plain(parameters))
+    body = {"model": model, "input": _input(input), **(parameters and plain_parameters(parameters))}
     if response_format is not None:
         if isinstance(response_format, Mapping):
-            chosen = _form(response_format, nested=False)
+            chosen = checked_form(response_format, nested=False)
         else:
-            chosen = {"type": "json_schema", **_schema_of(response_format)}
+            chosen = {"type": "json_schema", **schema_of(response_format)}
         text = parameters.get("text") or {}
         if not isinstance(text, Mapping):
             raise TypeError(f"text must be a dictionary, to which the response_format is added, not {text!r}.")
@@ -137,9 +112,7 @@ def embedding_request(
     Raises:
         TypeError: `input` is neither a text nor a list; or `custom_id` is no text.
     """
-    body = {"model": model, "input": input if type(input) is str and input else _input(input)}
-    if parameters:
-        body.update(_plain(parameters))
+    body = {"model": model, "input": _input(input), **(parameters and plain_parameters(parameters))}
     return _line(custom_id, "/v1/embeddings", body)
 
 
@@ -162,17 +135,6 @@ def _checked_id(custom_id: object) -> str:
     return str(custom_id)
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON has them."""
-    for value in values.values():
-        # Most are such, and a request may have a million of them.
-        kind = type(value)
-        if kind in SCALARS or (kind is float and -math.inf < value < math.inf) or is_plain(value):
-            continue
-        return {name: plain(value, name) for name, value in values.items()}
-    return values
-
-
 def _text_or_list(name: str, given: Any) -> Any:
     """What an endpoint takes as its input, in a list of its own; the keys of a dictionary would be another list."""
     if type(given) is list:
@@ -187,12 +149,18 @@ def _text_or_list(name: str, given: Any) -> Any:
 
 
 def _input(given: Any) -> Any:
+    # There may be a million, and most are one text.
+    if type(given) is str and given:
+        return given
     return plain(_text_or_list("input", given), "input")
 
 
 def _conversation(messages: Any) -> list[Any]:
     """Messages as the endpoint takes them: each says whose it is."""
-    given = messages.copy() if type(messages) is list and messages else _text_or_list("messages", messages)
+    # As above.
+    if type(messages) is str and messages:
+        return [{"role": "user", "content": messages}]
+    given = _text_or_list("messages", messages)
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     conversation: list[Any] = given
@@ -213,69 +181,3 @@ def _is_message(given: Any) -> bool:
     return callable(getattr(given, "model_dump", None)) or (
         isinstance(given, Mapping) and isinstance(given.get("role"), str)
     )
-
-
-def _form(given: Mapping[str, Any], *, nested: bool) -> dict[str, Any]:
-    """A hand-made form: of a chat completion its schema is an object of its own, of a response it is not."""
-    kind = given.get("type")
-    if kind == "object" or "properties" in given:
-        raise TypeError(
-            "response_format is a bare JSON schema; pass the class of the Pydantic model, or what the API takes, which "
-            "has a type such as 'json_schema'."
-        )
-    if kind not in FORMS:
-        raise ValueError(f"response_format must have one of the types {', '.join(FORMS)}, not {kind!r}.")
-    if kind == "json_schema":
-        holder, where = (given.get("json_schema"), "json_schema") if nested else (given, "response_format")
-        if not isinstance(holder, Mapping) or not isinstance(holder.get("name"), str):
-            raise ValueError(f"{where} must be a dictionary with a name and a schema, not {holder!r}.")
-        if not isinstance(holder.get("schema"), Mapping):
-            raise ValueError(f"The schema of {where} must be a JSON schema, not {holder.get('schema')!r}.")
-    return _plain(dict(given))
-
-
-def _schema_of(model: Any) -> dict[str, Any]:
-    """A Pydantic model as the API takes it: a name, and a JSON schema in its strict form."""
-    # By its own type, because `list[int]` is a class to Python 3.10.
-    if not isinstance(model, type(pydantic.BaseModel)):
-        raise TypeError(
-            "response_format must be the class of a Pydantic model, or the parameter itself as a dictionary, "
-            f"not {model!r}."
-        )
-    schema: dict[str, Any] = json.loads(_schema_text(model))
-    return schema
-
-
-# Making it takes longer than all the rest of a request, of which there may be a million.
-@functools.lru_cache
-def _schema_text(model: type[pydantic.BaseModel]) -> str:
-    # The SDK makes the strict form for responses it parses itself, by a function that is not public; but that of a
-    # tool's parameters is the same, and public.
-    try:
-        function = openai.pydantic_function_tool(model)["function"]
-        parameters = relaxed(function["parameters"])
-        problem = problem_in(parameters)
-    except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
-        raise ValueError(f"{model.__name__} cannot be a response_format: {error.message}") from None
-    except RecursionError:
-        # The SDK puts a reference that has a description beside it in its place, again and again.
-        raise ValueError(
-            f"{model.__name__} cannot be a response_format, because it refers to itself in a field with a description; "
-            "describe the model instead."
-        ) from None
-    if problem:
-        raise ValueError(
-            f"{model.__name__} cannot be a response_format, because OpenAI would refuse every request with it "
-            f"({problem.rstrip('.')}); {_remedy(problem)}, or pass the parameter itself, with 'strict': False."
-        )
-    # A generic model is called `Box[int]`, and the API takes letters, digits, dashes and underscores.
-    name = re.sub(r"[^\w-]", "_", function["name"], flags=re.ASCII)[:LONGEST_NAME]
-    return json.dumps({"name": name, "schema": parameters, "strict": True})
-
-
-def _remedy(problem: str) -> str:
-    """What to write instead, of the kinds of fields that people write most."""
-    fields = re.findall(r"'properties', '([^']+)'", problem)
-    where = f"for field {'.'.join(fields)!r} " if fields else ""
-    remedy = next((remedy for words, remedy in REMEDIES.items() if words in problem), None)
-    return f"{where}{remedy}" if remedy else "change the model"

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["SCALARS", "all_texts", "is_plain", "plain"]
+__all__ = ["SCALARS", "all_texts", "is_plain", "plain", "plain_parameters"]
 
 SCALARS = frozenset({str, int, bool, type(None)})
 
@@ -31,6 +31,17 @@ def plain(value: Any, path: str) -> Any:
         ValueError: There is a number in it that JSON has not.
     """
     return value if is_plain(value) else _converted(value, path)
+
+
+def plain_parameters(values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a request as JSON has them, each under its own name; see `plain`."""
+    for value in values.values():
+        # Most are such, and a request may have a million of them.
+        kind = type(value)
+        if kind in SCALARS or (kind is float and -math.inf < value < math.inf) or is_plain(value):
+            continue
+        return {name: plain(value, name) for name, value in values.items()}
+    return values
 
 
 def all_texts(values: dict[str, Any]) -> bool:

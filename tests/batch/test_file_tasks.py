@@ -411,7 +411,7 @@ from pathlib import Path
 from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import APIKey
 from flytekitplugins.openai._client import sync_client
-from flytekitplugins.openai.batch.files import download_file, upload_file
+from flytekitplugins.openai.batch.container.files import download_file, upload_file
 
 def peak():
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]

@@ -331,8 +331,9 @@ def test_whatever_befalls_the_requests_each_comes_back_once(world, requests_file
     if data.draw(st.booleans()):
         world.emulator.order(BatchFault(code="invalid_value", line=1, skip=data.draw(st.integers(0, 3))))
     requests = [make_request(f"r-{number}", model=data.draw(st.sampled_from("ab"))) for number in range(count)]
+    rounds = data.draw(st.integers(0, 2))
     try:
-        result = start(world, max_resubmissions=data.draw(st.integers(0, 2))).run(requests_file(requests))
+        result = start(world, f"test-{rounds}", max_resubmissions=rounds).run(requests_file(requests))
     except (TooFewSucceededError, NodeFailedError):
         assert "completed" not in world.statuses() or not any(
             batch.request_counts.completed for batch in world.batches()

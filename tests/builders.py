@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import socket
+import threading
+import time
 from collections import OrderedDict
 
 import openai
@@ -177,3 +179,24 @@ def start_deaf_listener():
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+@contextlib.contextmanager
+def advance_once_polled(emulator, seconds, *, polls=1):
+    """Advance the emulator's clock when a batch has been polled so often, or after a minute, while the block runs."""
+
+    def has_been_polled():
+        return sum(call.method == "GET" and call.path.startswith("/v1/batches/") for call in emulator.calls) >= polls
+
+    def advance():
+        deadline = time.monotonic() + 60
+        while not has_been_polled() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        emulator.advance(seconds)
+
+    clock = threading.Thread(target=advance)
+    clock.start()
+    try:
+        yield
+    finally:
+        clock.join()

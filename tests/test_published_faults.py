@@ -7,7 +7,6 @@ import copy
 import json
 import os
 import pickle
-import threading
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from flytekitplugins.openai import (
 from flytekitplugins.openai.batch.connector import BatchEndpointMetadata
 from flytekitplugins.openai.emulator import BatchFault, CallFault, Emulator, RequestFault
 from tests.builders import (
+    advance_once_polled,
     make_chat_template,
     make_client,
     make_flyte_call,
@@ -244,10 +244,8 @@ def test_results_of_an_expired_batch_are_kept(openai_emulator, run_on_a_laptop):
     """They are billed. There, the workflow fails and they are left at OpenAI."""
     openai_emulator.freeze()
     openai_emulator.change(requests_per_second=2 / (24 * HOUR))
-    expiry = threading.Timer(1, openai_emulator.advance, [25 * HOUR])
-    expiry.start()
-    result = run_on_a_laptop(make_jsonl(make_requests(4)))
-    expiry.join()
+    with advance_once_polled(openai_emulator, 25 * HOUR):
+        result = run_on_a_laptop(make_jsonl(make_requests(4)))
     assert (len(ids_in(result.output_file)), len(ids_in(result.error_file))) == (2, 2)
 
 

@@ -3,7 +3,6 @@ import io
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Iterator  # noqa: UP035 (flytekit knows this one)
 
@@ -22,6 +21,7 @@ from flytekitplugins.openai.batch.steps import BatchShardsTask
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.exceptions import MissingAPIKeyError
 from tests.builders import (
+    advance_once_polled,
     make_client,
     make_inputs,
     make_jsonl,
@@ -109,10 +109,9 @@ def test_trouble_that_passes_does_not_end_the_run(openai_emulator, capsys):
     openai_emulator.change(validating=1)
     openai_emulator.order(CallFault(method="POST", path="/v1/batches", drop=True))
     openai_emulator.order(CallFault(method="GET", path="/v1/batches/*", status=503, times=3))
-    ends = threading.Timer(0.5, openai_emulator.advance, [2])
-    ends.start()
-    result = ask_all(count=2)
-    ends.join()
+    # Three of them fail.
+    with advance_once_polled(openai_emulator, 2, polls=6):
+        result = ask_all(count=2)
     assert len(lines_of(result.output_file)) == 2
     said = capsys.readouterr().err
     assert "openai-batch-local: Could not look up batch" in said
@@ -262,10 +261,8 @@ def test_progress_is_not_printed_for_every_poll(openai_emulator, capsys):
     """A day has 86,400 seconds."""
     openai_emulator.freeze()
     openai_emulator.change(validating=1)
-    ends = threading.Timer(0.5, openai_emulator.advance, [2])
-    ends.start()
-    ask_all(count=1)
-    ends.join()
+    with advance_once_polled(openai_emulator, 2, polls=10):
+        ask_all(count=1)
     printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("openai-batch-local")]
     assert printed == [
         "openai-batch-local: OpenAI is validating 1 file",

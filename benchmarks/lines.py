@@ -18,10 +18,10 @@ from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import APIKey
+from flytekitplugins.openai.batch.container import download
 from flytekitplugins.openai.batch.container.progress import StepProgress
 from flytekitplugins.openai.batch.container.tasks import chunks_of
 from flytekitplugins.openai.batch.requests.sharding import Cutter
-from flytekitplugins.openai.batch.results import download
 
 from .stand_in import API_KEY, ENDPOINT
 

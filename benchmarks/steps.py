@@ -7,9 +7,10 @@ from typing import Any
 
 import openai
 
-from flytekitplugins.openai.batch.control.plan import ShardPlan, TaskPlan
-from flytekitplugins.openai.batch.control.snapshot import BatchSnapshot
-from flytekitplugins.openai.batch.control.task_outcome import result_of
+from flytekitplugins.openai.batch.control.policy.shard_plan import ShardPlan
+from flytekitplugins.openai.batch.control.policy.task_phase import result_of
+from flytekitplugins.openai.batch.control.policy.task_plan import TaskPlan
+from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
 from flytekitplugins.openai.batch.steps import CollectResultsTask, UploadShardsTask
 from flytekitplugins.openai.batch.task import DownloadJSONFilesTask, UploadJSONLFileTask
 

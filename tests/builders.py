@@ -23,7 +23,7 @@ from flytekit.models.literals import Literal, LiteralMap, Primitive, Scalar
 from flytekit.tools.translator import get_serializable
 
 from flytekitplugins.openai import BatchEndpointTask, ChatGPTTask, _client
-from flytekitplugins.openai.batch.control.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
 
 ENDPOINT = "/v1/chat/completions"
 

@@ -20,7 +20,7 @@ from flytekitplugins.openai import (
     UploadJSONLFileTask,
     create_batch,
 )
-from flytekitplugins.openai.batch.control import retry_policy
+from flytekitplugins.openai.batch.control.policy import unreachable
 from tests.builders import (
     make_answer,
     make_flyte_call,
@@ -164,7 +164,7 @@ async def test_create_with_a_prefix_needs_one_mock(batches):
 @pytest.mark.usefixtures("no_network")
 def test_batch_that_is_refused_for_a_full_queue_is_counted_without_the_list(batches, monkeypatch):
     """This process has seen every batch of the task."""
-    monkeypatch.setattr("flytekitplugins.openai.batch.control.plan.FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("flytekitplugins.openai.batch.control.policy.retry_policy.FIRST_BACKOFF_SECONDS", 0.0)
     full = {"errors": {"data": [{"code": "token_limit_exceeded", "message": "full"}]}, "failed_at": int(time.time())}
     ids = iter(["batch_1", "batch_2", "batch_3"])
     batches.create.side_effect = lambda **_: make_answered("validating", id=next(ids))
@@ -217,7 +217,7 @@ async def test_list_may_be_mocked_in_any_natural_way(batches, kind):
 
 def test_local_run_that_does_not_reach_openai_ends(monkeypatch, attempts):
     """After a minute, with its sentence: nothing has been submitted that would be worth the wait."""
-    monkeypatch.setattr(retry_policy, "UNREACHED_SECONDS", 1.0)
+    monkeypatch.setattr(unreachable, "UNREACHED_SECONDS", 1.0)
     with pytest.raises(
         FlyteUserException, match=r"Gave up after a minute\. Could not create a batch .*no connection to"
     ):

@@ -4,9 +4,9 @@
 came of it. Importing this package registers the connectors.
 """
 
+from .batch.authoring.build import chat_completion_request, embedding_request, response_request
+from .batch.authoring.read_results import read_results
 from .batch.connector import BatchEndpointConnector
-from .batch.read_results import read_results
-from .batch.requests.build import chat_completion_request, embedding_request, response_request
 from .batch.results.rows import ResultRow
 from .batch.task import BatchEndpointTask, BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
 from .batch.workflow import create_batch

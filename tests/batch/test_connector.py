@@ -9,9 +9,9 @@ from flytekit.interaction.string_literals import literal_map_string_repr
 from flytekit.models.literals import LiteralMap
 
 from flytekitplugins.openai import BatchEndpointConnector
-from flytekitplugins.openai.batch import connector as module
 from flytekitplugins.openai.batch.connector import OPENAI_API_KEY, BatchEndpointMetadata, State
-from flytekitplugins.openai.batch.control import cancellation, flyte_resource, plan
+from flytekitplugins.openai.batch.control import cancellation, flyte_resource, task_controller
+from flytekitplugins.openai.batch.control.policy import shard_plan
 from flytekitplugins.openai.batch.steps import BatchShardsTask
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.exceptions import InvalidInputError, MissingAPIKeyError, RefusedError, UnavailableError
@@ -150,7 +150,7 @@ async def test_create_without_a_key_names_the_secret(connector, monkeypatch):
 
 async def test_node_that_is_given_other_files_runs_those(connector, emulator, monkeypatch):
     """What this replica remembers of the node is of the others, which it was asked for some time ago."""
-    monkeypatch.setattr(plan, "RACE_SECONDS", 0)
+    monkeypatch.setattr(shard_plan, "RACE_SECONDS", 0)
     template = make_template(kind=BatchShardsTask)
     for replica in (connector, BatchEndpointConnector()):
         file_ids = [upload(emulator, make_requests(1)) for _ in range(2)]
@@ -239,7 +239,7 @@ async def test_get_names_the_project_that_cannot_see_the_file(connector):
 
 async def test_get_survives_a_fault_of_its_own(connector, emulator, monkeypatch):
     """Nothing that goes wrong here is worth a batch that is paid for."""
-    monkeypatch.setattr(module, "judge_file", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(task_controller, "task_phase", lambda *_, **__: 1 / 0)
     resource = await connector.get(await submit(connector, emulator))
     assert resource.phase == TaskExecution.RUNNING
     assert resource.message == "The connector failed with ZeroDivisionError: division by zero."
@@ -283,8 +283,8 @@ async def test_create_strips_the_names_of_the_account(connector, emulator):
 
 async def test_every_verb_ends_before_flyte_cancels_it(connector, emulator, monkeypatch):
     """Flyte cancels a call after 10 s, and then nobody learns why."""
-    assert module.BUDGET_SECONDS <= 8
-    monkeypatch.setattr(module, "BUDGET_SECONDS", 0.05)
+    assert task_controller.BUDGET_SECONDS <= 8
+    monkeypatch.setattr(task_controller, "BUDGET_SECONDS", 0.05)
     meta = await submit(connector, emulator)
     emulator.order(CallFault(delay=0.5, times=None))
     late = "OpenAI did not answer in time"

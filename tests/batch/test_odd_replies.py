@@ -5,7 +5,7 @@ from flyteidl.core.execution_pb2 import TaskExecution
 
 from flytekitplugins.openai import BatchEndpointConnector
 from flytekitplugins.openai.batch.connector import BatchEndpointMetadata
-from flytekitplugins.openai.batch.control import retry_policy
+from flytekitplugins.openai.batch.control.policy import unreachable
 from flytekitplugins.openai.exceptions import RefusedError
 from tests.builders import make_flyte_call, make_inputs, make_template
 
@@ -78,7 +78,7 @@ async def test_error_with_a_good_status_counts_as_that_error(connector, openai_a
 
 async def test_batch_that_is_gone_with_a_good_status_is_given_up(connector, openai_api, monkeypatch):
     """As one of which OpenAI answers 404: after two hours, and not after a day."""
-    monkeypatch.setattr(retry_policy, "LOST_BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(unreachable, "LOST_BATCH_SECONDS", 0.0)
     openai_api.get("/batches/batch_1").respond(json=make_error(type="invalid_request_error"))
     resource = await connector.get(META)
     assert resource.phase == TaskExecution.FAILED

@@ -19,14 +19,14 @@ from flytekitplugins.openai._flyte import said_plainly
 from flytekitplugins.openai._lines import whole_lines
 from flytekitplugins.openai.exceptions import TooFewSucceededError
 
+from .container.deck import publish_report
+from .container.download import Ran, collect, outcomes
 from .container.files import delete_file
 from .container.progress import StepProgress
 from .container.tasks import FileTask, account_of, chunks_of, name_of, size_of, working_directory
-from .control.submission import DEFAULTS
+from .container.upload import Uploads, upload_shards
+from .control.policy.creation_body import DEFAULTS
 from .requests.sharding import Cutter, Limits
-from .requests.upload import Uploads, upload_shards
-from .results.deck import publish_report
-from .results.download import Ran, collect, outcomes
 from .results.join import Fate, InconsistentResultsError, Row
 from .results.lines import failure_in, is_worth_running_again
 from .task import (

@@ -25,14 +25,14 @@ from flytekitplugins.openai._client import sync_client
 from flytekitplugins.openai._flyte import beside_running_loop, said_plainly
 
 from .connector import BatchEndpointConnector
+from .container.deck import publish_report
 from .container.files import download_file
 from .container.progress import StepProgress
 from .container.tasks import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
+from .container.upload import Uploads, upload_shards
 from .local_run import LocalRun, cancel
 from .requests.sharding import Cutter, Limits
-from .requests.upload import Uploads, upload_shards
 from .results.counts import Tally, tally_files
-from .results.deck import publish_report
 
 __all__ = [
     "BatchEndpointTask",
@@ -161,12 +161,12 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
 
     async def _get(self, resource_meta: Any) -> Resource:
         resource = await self._local_run.watch(self.name, self._connector, resource_meta)
-        self._ended.add(resource_meta.order.name)
+        self._ended.add(resource_meta.unique_name)
         return resource
 
     def connector_signal_handler(self, resource_meta: Any, signum: int, frame: Any) -> None:  # noqa: ARG002
         """Cancel the batch when the run is interrupted; flytekit asks this of every batch the run ever made."""
-        if resource_meta.order.name not in self._ended:
+        if resource_meta.unique_name not in self._ended:
             cancel(self.name, self._connector, resource_meta)
             # flytekit exits after this, which a notebook's kernel does not do at once.
             self._local_run.stop()

@@ -12,7 +12,7 @@ from flytekit.types.iterator import JSON
 
 from flytekitplugins.openai._names import reserve_name
 
-from .control.submission import DEFAULTS, check_config
+from .control.policy.creation_body import DEFAULTS, check_config
 from .steps import BatchShardsTask, CollectResultsTask, DeleteFilesTask, UploadAgainTask, UploadShardsTask
 from .task import BatchResult, OpenAIFileConfig
 

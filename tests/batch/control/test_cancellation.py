@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from flytekitplugins.openai.batch.control import cancellation
-from flytekitplugins.openai.batch.control.cancellation import Cancellations
+from flytekitplugins.openai.batch.control.cancellation import BackgroundCancellations
 
 
 class Cancel:
@@ -31,26 +31,26 @@ def no_waits(monkeypatch):
 async def test_cancel_goes_on_until_it_succeeds():
     """However often that takes."""
     cancel = Cancel(failures=5)
-    Cancellations().go_on("task", cancel)
+    BackgroundCancellations().start("task", cancel)
     await asyncio.wait_for(cancel.done.wait(), 10)
     assert cancel.calls == 6
 
 
 async def test_cancel_goes_on_once_for_a_task():
     """Flyte may ask for the same again and again."""
-    cancellations, first, second = Cancellations(), Cancel(failures=3), Cancel(failures=0)
-    cancellations.go_on("task", first)
-    cancellations.go_on("task", second)
+    cancellations, first, second = BackgroundCancellations(), Cancel(failures=3), Cancel(failures=0)
+    cancellations.start("task", first)
+    cancellations.start("task", second)
     await asyncio.wait_for(first.done.wait(), 10)
     assert second.calls == 0
 
 
 async def test_cancel_of_a_task_can_fail_again_later():
     """What was done is forgotten."""
-    cancellations = Cancellations()
+    cancellations = BackgroundCancellations()
     for _ in range(2):
         cancel = Cancel(failures=1)
-        cancellations.go_on("task", cancel)
+        cancellations.start("task", cancel)
         await asyncio.wait_for(cancel.done.wait(), 10)
         await asyncio.sleep(0)
 
@@ -60,7 +60,7 @@ async def test_cancel_ends_with_the_life_of_a_batch(monkeypatch):
     monkeypatch.setattr(cancellation, "WINDOW_SECONDS", 0.003)
     monkeypatch.setattr(cancellation, "GRACE_SECONDS", 0.002)
     cancel = Cancel(failures=1_000_000)
-    Cancellations().go_on("task", cancel)
+    BackgroundCancellations().start("task", cancel)
     [background] = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.wait_for(background, 10)
     assert 1 < cancel.calls <= 7

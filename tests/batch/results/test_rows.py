@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flytekitplugins.openai.batch.authoring.table import table_of
 from flytekitplugins.openai.batch.results.bodies import ToolCall
 from flytekitplugins.openai.batch.results.rows import INVALID_OUTPUT, LONGEST_MESSAGE, ResultRow, row_of
-from flytekitplugins.openai.batch.results.table import table_of
 from flytekitplugins.openai.batch.results.usage import Usage
 
 

@@ -2,11 +2,10 @@
 
 In: Flyte's calls, and the state of the batches at OpenAI. Out: new batches, cancellations, and the phase of the task.
 
-- `task_spec` reads what Flyte hands over; `metadata_encoding` and `legacy_metadata` read and write what Flyte keeps.
-- `api` calls OpenAI, `batch_list` caches the list of an account's batches, and `snapshot` is the state of one batch.
-- `plan` decides what to submit and to cancel, and `controller` does it. `submission` makes the request that creates a
-  batch; `cancellation` and `cleanup` cancel and delete in the background.
-- `batch_outcome` and `task_outcome` decide what the states mean, and `retry_policy` how long to retry and to back off.
-- `poll_state` keeps for the next poll what this one has learnt; `poll_errors` handles a poll that failed.
-- `flyte_resource` and `history` answer Flyte with the phase, links, metrics and logs.
+- `read_task` reads what a task asks for from Flyte's call, and `flyte_resource` answers Flyte.
+- `task_controller` submits, polls and cancels within one call's time, and tolerates failed polls.
+- `observer` retrieves and lists the task's batches, `reconciler` submits and cancels what its plan says, and
+  `batches_api` makes the calls to OpenAI.
+- `cancellation` and `cleanup` cancel and delete in the background; `failure_log` logs and counts what failed.
+- `policy/` decides, and `state/` holds what is known. Both are pure, and `state/` does not import `policy/`.
 """

@@ -6,33 +6,33 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 
-from .batch_outcome import WINDOW_SECONDS
-from .poll_errors import report
-from .retry_policy import GRACE_SECONDS
+from .failure_log import record_failure
+from .policy.unreachable import GRACE_SECONDS
+from .state.snapshot import WINDOW_SECONDS
 
-__all__ = ["Cancellations"]
+__all__ = ["BackgroundCancellations"]
 
-# From one try to the next; the last again and again.
+# Waits between attempts; the last one repeats.
 WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
-class Cancellations:
-    """Those that are still to be done by this process. A process that ends forgets them."""
+class BackgroundCancellations:
+    """The cancellations that this process still has to do. A process that ends forgets them."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def go_on(self, name: str, cancel: Callable[[], Awaitable[object]]) -> None:
+    def start(self, name: str, cancel: Callable[[], Awaitable[object]]) -> None:
         """Call `cancel` until it succeeds, for as long as a batch can live.
 
         Args:
-            name: Of the task whose batches are cancelled; nothing is done twice for one.
-            cancel: Cancels them, or raises.
+            name: The task's unique name. One cancellation at a time runs for a task.
+            cancel: Cancels the task's batches, or raises.
         """
         if name not in self._tasks:
-            self._tasks[name] = asyncio.get_running_loop().create_task(self._until_done(name, cancel))
+            self._tasks[name] = asyncio.get_running_loop().create_task(self._retry(name, cancel))
 
-    async def _until_done(self, name: str, cancel: Callable[[], Awaitable[object]]) -> None:
+    async def _retry(self, name: str, cancel: Callable[[], Awaitable[object]]) -> None:
         left = WINDOW_SECONDS + GRACE_SECONDS
         try:
             for wait in itertools.chain(WAITS_SECONDS, itertools.repeat(WAITS_SECONDS[-1])):
@@ -41,7 +41,7 @@ class Cancellations:
                 try:
                     await cancel()
                 except Exception as error:  # noqa: BLE001 (whatever it is, the batch still costs money)
-                    report("cancel_failures", error, name=name, first=False, last=left <= 0)
+                    record_failure("cancel_failures", error, task=name, first=False, last=left <= 0)
                 else:
                     return
                 if left <= 0:

@@ -6,25 +6,27 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from .api import RemoteBatches
+from .batches_api import BatchesAPI
 
 __all__ = ["delete_input_files"]
 
-# A part of what a call has.
+# A part of a call's time.
 SECONDS = 3.0
 
 logger = logging.getLogger("flytekitplugins.openai")
 
 
-async def delete_input_files(remote: RemoteBatches, file_ids: Sequence[str], *, name: str) -> None:
-    """Delete the uploaded files of a task. It never raises: what cannot be deleted is logged, and stays for 30 days.
+async def delete_input_files(api: BatchesAPI, file_ids: Sequence[str], *, task: str) -> None:
+    """Delete the uploaded files of a task. Never raises.
+
+    A file that cannot be deleted is logged; OpenAI keeps it for 30 days.
 
     Args:
-        remote: The account.
+        api: The account's.
         file_ids: The files.
-        name: The task's name for the log.
+        task: The task's display name.
     """
-    deletions = [asyncio.create_task(remote.delete_file(file_id)) for file_id in file_ids]
+    deletions = [asyncio.create_task(api.delete_file(file_id)) for file_id in file_ids]
     if not deletions:
         return
     done, pending = await asyncio.wait(deletions, timeout=SECONDS)
@@ -34,4 +36,4 @@ async def delete_input_files(remote: RemoteBatches, file_ids: Sequence[str], *, 
     if errors or pending:
         reason = errors[0] if errors else "OpenAI did not answer in time."
         left = len(errors) + len(pending)
-        logger.warning("%s: %s of %s files at OpenAI were not deleted: %s", name, left, len(deletions), reason)
+        logger.warning("%s: %s of %s files at OpenAI were not deleted: %s", task, left, len(deletions), reason)

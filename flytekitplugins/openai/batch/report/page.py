@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 
 from flytekitplugins.openai._text import plural, shortened
-from flytekitplugins.openai.batch.control.history import moment
-from flytekitplugins.openai.batch.control.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.control.state.history import moment
+from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
 from flytekitplugins.openai.batch.results.counts import Kind, Tally
 
 from .advice import advice_for

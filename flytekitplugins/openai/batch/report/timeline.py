@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from flytekitplugins.openai.batch.control.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
 
 __all__ = ["Phase", "Span", "Stay", "duration", "phases_of", "stays_in", "ticks_of"]
 

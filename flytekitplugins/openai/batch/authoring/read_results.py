@@ -1,0 +1,129 @@
+"""Reading what came of a batch, in a task of the user's: a row for each request."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from flytekit import lazy_module
+
+from flytekitplugins.openai._lines import whole_lines
+from flytekitplugins.openai.batch.container.tasks import chunks_of
+from flytekitplugins.openai.batch.results.rows import ResultRow, row_of
+from flytekitplugins.openai.batch.task import BatchResult
+
+from .table import columns_of, table_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pydantic
+else:
+    pydantic = lazy_module("pydantic")
+
+__all__ = ["Results", "read_results"]
+
+T = TypeVar("T")
+# Where more is wrong with an answer, so many problems are told.
+PROBLEMS_TOLD = 3
+
+
+class Results(Iterable[ResultRow[T]], Generic[T]):
+    """The rows of a result. Whoever goes through them reads the files, each time anew.
+
+    Args:
+        read: Reads the rows.
+        columns: Those of a table that are for the outputs, with their types.
+    """
+
+    def __init__(
+        self, read: Callable[[], Generator[ResultRow[T], None, None]], columns: Mapping[str, str | None]
+    ) -> None:
+        self._read = read
+        self._columns = columns
+
+    def __iter__(self) -> Generator[ResultRow[T], None, None]:
+        """The rows, from the first one; to `close` them before the last lets go of the file."""
+        return self._read()
+
+    def to_pandas(self, *, body: bool = False) -> pd.DataFrame:
+        """All rows as a table in memory.
+
+        Its columns are `custom_id`, `ok`, `status_code`, `text`, `error_code`, `error_message`, the four kinds of
+        tokens, and a column such as `output.team` for each field of a Pydantic model; any other output is the column
+        `output`. Numbers, flags and texts have pandas' types that know a missing value.
+
+        Args:
+            body: Add the whole answers, as dictionaries in a last column. They take most of the memory.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return table_of(self, self._columns, body=body)
+
+
+@overload
+def read_results(result: BatchResult, model: None = None) -> Results[None]: ...
+@overload
+def read_results(result: BatchResult, model: type[T]) -> Results[T]: ...
+@overload
+def read_results(result: BatchResult, model: Any) -> Results[Any]: ...
+def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
+    """What came of each request: first those that succeeded, then the others, both in the order of the input.
+
+    The files are read as a stream, from wherever they are; one row is in memory at a time.
+
+    Example:
+        >>> for row in read_results(result, Triage):  # doctest: +SKIP
+        ...     print(row.custom_id, row.output.team if row.output else row.error_message)
+
+    Args:
+        result: What a workflow of `create_batch`, or a download task, gave.
+        model: What was to be written, as JSON: a Pydantic model, or any other type that Pydantic knows. A row then has
+            an object of it as its `output`; an answer that does not fit has the error code `invalid_output`.
+
+    Raises:
+        TypeError: `result` is no `BatchResult`, or `model` no type that Pydantic knows.
+    """
+    if not isinstance(result, BatchResult):
+        raise TypeError(f"read_results reads the BatchResult that a batch workflow gives, not {result!r}.")
+    validate, columns = (None, {}) if model is None else (_validator(model), columns_of(model))
+    return Results(lambda: _rows(result, validate), columns)
+
+
+def _rows(result: BatchResult, validate: Callable[[str], Any] | None) -> Generator[ResultRow[Any], None, None]:
+    for file in (result.output_file, result.error_file):
+        if file is None:
+            continue
+        for block in whole_lines(chunks_of(file), longest=sys.maxsize):
+            for line in block.split(b"\n"):
+                if line.strip():
+                    yield row_of(line, validate)
+
+
+def _validator(model: Any) -> Callable[[str], Any]:
+    if isinstance(model, str | Mapping | pydantic.BaseModel):
+        raise TypeError(f"model must be a type, such as the class of a Pydantic model, not {model!r}.")
+    try:
+        adapter = pydantic.TypeAdapter(model)
+        # What refers to a name that is not there is made as far as it goes, and would fail with each answer.
+        adapter.rebuild(raise_errors=True)
+    except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
+        raise TypeError(f"model must be a type that Pydantic knows, not {model!r}: {error.message}") from None
+
+    def validate(text: str) -> Any:
+        try:
+            return adapter.validate_json(text)
+        except pydantic.ValidationError as error:
+            raise ValueError(f"the answer does not fit: {_told(error)}") from None
+        except Exception as error:  # noqa: BLE001 (whatever a validator of the user's raises is this answer's alone)
+            raise ValueError(f"the answer does not fit: {type(error).__name__}: {error}") from None
+
+    return validate
+
+
+def _told(error: pydantic.ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [": ".join([*(map(str, problem["loc"])), problem["msg"]]) for problem in problems[:PROBLEMS_TOLD]]
+    more = f" (and {len(problems) - PROBLEMS_TOLD} more)" if len(problems) > PROBLEMS_TOLD else ""
+    return f"{'; '.join(told)}{more}"

@@ -1,0 +1,179 @@
+"""Downloads the result files of each shard, and joins them with the requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flytekit import logger
+
+from flytekitplugins.openai._client import Account
+from flytekitplugins.openai._text import plural
+from flytekitplugins.openai.batch.container.files import download_file
+from flytekitplugins.openai.batch.container.progress import StepProgress
+from flytekitplugins.openai.batch.index import read_index
+from flytekitplugins.openai.batch.results.counts import Tally
+from flytekitplugins.openai.batch.results.join import (
+    BUFFER_BYTES,
+    Fate,
+    InconsistentResultsError,
+    Room,
+    Round,
+    Row,
+    ShardResults,
+    merge,
+)
+from flytekitplugins.openai.exceptions import InconsistentError
+
+if TYPE_CHECKING:
+    import openai
+
+__all__ = ["Ran", "collect", "outcomes"]
+
+# Written at once, and not one by one, which takes longer.
+ROWS_AT_ONCE = 250
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A round that has run: the index of its upload, and the result of its batch step."""
+
+    index: Path
+    result: Mapping[str, Any]
+
+
+def collect(
+    rounds: Sequence[Ran],
+    client: openai.OpenAI,
+    *,
+    output: Path,
+    errors: Path,
+    account: Account,
+    directory: Path,
+    progress: StepProgress,
+) -> Tally:
+    """Write the lines of all requests, in the order of the input, each into one of two files; returns the counts.
+
+    Args:
+        rounds: The first, of all requests, and those in which some were run again.
+        client: For the downloads.
+        output: Where the lines of the requests that succeeded go.
+        errors: Where those of the others go.
+        account: Whose files they are, for the error messages.
+        directory: Where the files are downloaded to; nothing is left in it.
+        progress: What is shown meanwhile.
+
+    Raises:
+        InconsistentError: The results are not those of the requests.
+        IncompleteFileError: A file never arrived whole.
+        RefusedError: OpenAI refuses the key, or has a file no more.
+        UnavailableError: OpenAI was not reached.
+    """
+    tally = Tally()
+    with (
+        outcomes(rounds, client, account=account, directory=directory, tally=tally) as rows,
+        output.open("wb", BUFFER_BYTES) as succeeded,
+        errors.open("wb", BUFFER_BYTES) as failed,
+    ):
+        while block := list(islice(rows, ROWS_AT_ONCE)):
+            answers = [line for _, fate, line in block if fate == Fate.SUCCEEDED]
+            succeeded.write(b"".join(answers))
+            tally.succeeded += len(answers)
+            for custom_id, fate, line in block if len(answers) < len(block) else ():
+                if fate != Fate.SUCCEEDED:
+                    failed.write(line)
+                    tally.add_failure(custom_id, line)
+            progress.show(f"{plural(tally.requests, 'request')} collected", done=tally.requests)
+    progress.show(f"{tally.succeeded:,} of {plural(tally.requests, 'request')} succeeded", done=tally.requests)
+    return tally
+
+
+@contextmanager
+def outcomes(
+    rounds: Sequence[Ran], client: openai.OpenAI, *, account: Account, directory: Path, tally: Tally | None = None
+) -> Iterator[Iterator[Row]]:
+    """What became of each request, in the order of the input; what is not in the rows is added to the tally at the end.
+
+    Raises:
+        InconsistentError: The results are not those of the requests.
+    """
+    with ExitStack() as stack:
+        running, room = [], Room()
+        for number, ran in enumerate(rounds):
+            batches = ran.result.get("batches") or []
+            downloads = _Downloads(batches, client, account, directory, prefix=f"round-{number}", room=room)
+            stack.callback(downloads.close)
+            index = stack.enter_context(ran.index.open("rb"))
+            running.append(Round(read_index(index), downloads.open))
+            stack.callback(running[-1].close)
+        try:
+            yield merge(running)
+        except InconsistentResultsError as error:
+            raise InconsistentError(f"The results are not those of the requests: {error}.") from None
+        finally:
+            for number, each in enumerate(running):
+                if tally is not None:
+                    tally.consumption.merge(each.consumption)
+                    # Whatever a later round ran had been run in all rounds before it.
+                    tally.run_again += each.requests if number == 1 else 0
+                    tally.recovered += each.recovered
+                if each.unreadable:
+                    logger.warning(f"{plural(each.unreadable, 'line')} of the result files could not be read.")
+
+
+class _Downloads:
+    """The result files of a round, a shard at a time; while one is read, the next is on its way."""
+
+    def __init__(
+        self,
+        batches: Sequence[Mapping[str, Any]],
+        client: openai.OpenAI,
+        account: Account,
+        directory: Path,
+        *,
+        prefix: str,
+        room: Room,
+    ) -> None:
+        self._batches = batches
+        self._room = room
+        self._client = client
+        self._account = account
+        self._directory = directory
+        self._prefix = prefix
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="download")
+        self._begun: dict[int, Future[list[Path]]] = {}
+
+    def open(self, number: int) -> ShardResults:
+        """What came back for a shard."""
+        if number >= len(self._batches):
+            raise InconsistentResultsError(f"of {len(self._batches):,} batches, none ran shard {number + 1:,}")
+        self._begin(number)
+        paths = self._begun[number].result()
+        if number + 1 < len(self._batches):
+            self._begin(number + 1)
+        return ShardResults(paths, self._batches[number], self._room)
+
+    def close(self) -> None:
+        """Download no more, and remove what nobody has read."""
+        self._pool.shutdown(cancel_futures=True)
+        for path in self._directory.glob(f"{self._prefix}-*"):
+            path.unlink()
+
+    def _begin(self, number: int) -> None:
+        if number not in self._begun:
+            self._begun[number] = self._pool.submit(self._download, number)
+
+    def _download(self, number: int) -> list[Path]:
+        paths = []
+        for name in ("output_file_id", "error_file_id"):
+            file_id = self._batches[number].get(name)
+            if file_id:
+                path = self._directory / f"{self._prefix}-{number}-{name}.jsonl"
+                download_file(self._client, file_id, path, account=self._account)
+                paths.append(path)
+        return paths

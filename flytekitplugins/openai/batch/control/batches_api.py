@@ -1,0 +1,201 @@
+"""Retrieves, lists, creates and cancels an account's batches at OpenAI, and raises only our own errors."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from flytekit import lazy_module
+
+from flytekitplugins.openai._arguments import call_arguments
+from flytekitplugins.openai._client import Account, async_client, came_over_http
+from flytekitplugins.openai._errors import explained, is_broken, raise_error_in
+from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, UnavailableError
+
+from .policy.batch_phase import is_live
+from .state.batch_list import BatchList, Page, StaleListError
+from .state.metadata_encoding import is_batch_id
+from .state.snapshot import BatchSnapshot
+
+if TYPE_CHECKING:
+    import openai
+    from openai.resources.batches import AsyncBatches
+else:
+    openai = lazy_module("openai")
+
+__all__ = ["BatchesAPI"]
+
+T = TypeVar("T")
+
+_lists: WeakKeyDictionary[openai.AsyncOpenAI, BatchList] = WeakKeyDictionary()
+
+
+class BatchesAPI:
+    """One account's batches and files. An instance is used within one call of the connector."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._client = async_client(account)
+
+    async def retrieve(self, batch_id: str) -> BatchSnapshot:
+        """A batch as it is now.
+
+        Raises:
+            RefusedError: OpenAI refuses the key, or does not know the batch.
+            UnavailableError: OpenAI did not answer, or not with a batch.
+        """
+        doing = f"look up batch {batch_id!r}"
+        answer = await self._read(doing, lambda client: client.batches.retrieve(batch_id))
+        # It goes by the id it was asked for, whatever the answer says.
+        return replace(self._snapshot(answer, doing, otherwise=404), id=batch_id)
+
+    async def list_by_node(self, node: str) -> list[BatchSnapshot]:
+        """All batches that were made for a node of Flyte's, as they were when they were listed first.
+
+        Raises:
+            RefusedError: OpenAI refuses to list batches.
+            UnavailableError: The list could not be read.
+        """
+        batch_list = _lists.get(self._client)
+        if batch_list is None:
+            batch_list = _lists[self._client] = BatchList()
+        try:
+            found = await batch_list.batches_of(node, self._page)
+        except StaleListError as error:
+            sentence = f"Could not read the list of batches: it is behind ({error})."
+            raise UnavailableError(sentence, reason="stale") from None
+        return found
+
+    async def create(self, request: Mapping[str, Any]) -> BatchSnapshot:
+        """Create a batch. Sent again after a lost reply, the request would make a second one.
+
+        Raises:
+            RefusedBatchError: OpenAI will not run this.
+            UnavailableError: OpenAI did not answer, or not with a batch; one may have been made even so.
+        """
+        doing = f"create a batch from file {request['input_file_id']!r}"
+        batches = self._client.batches
+        try:
+            with explained(self._account, doing):
+                answer = await batches.create(**call_arguments(request, batches.create))
+        except RefusedError as refusal:
+            raise RefusedBatchError(str(refusal), answer=refusal.answer) from None
+        batch_id = getattr(answer, "id", None)
+        if batch_id and not is_batch_id(batch_id):
+            # It could not be read again from the metadata; and without it, each poll would make another batch.
+            raise RefusedBatchError(f"Could not {doing}: {batch_id!r} cannot be the id of a batch.")
+        try:
+            return self._snapshot(answer, doing, otherwise=400)
+        except RefusedError as refusal:
+            raise RefusedBatchError(str(refusal), answer=refusal.answer) from None
+
+    async def cancel(self, batch_id: str, *, listed: bool = False) -> bool:
+        """Ask for a batch to stop; `False` when it is over already, or gone.
+
+        Args:
+            batch_id: The batch.
+            listed: It is known not to be gone.
+
+        Raises:
+            RefusedError: OpenAI refuses, and the batch is not over.
+            UnavailableError: OpenAI did not answer.
+        """
+        batches = self._client.batches
+        with explained(self._account, f"cancel batch {batch_id!r}"):
+            try:
+                await batches.cancel(batch_id)
+            except openai.ConflictError:
+                return False
+            except openai.NotFoundError:
+                if listed:
+                    raise
+                return False
+            except openai.BadRequestError:
+                # Some compatible servers say 400 where OpenAI says 409.
+                if is_live(await self.retrieve(batch_id)):
+                    raise
+                return False
+            return True
+
+    async def sees_file(self, file_id: str) -> bool:
+        """Whether this account can see a file.
+
+        Raises:
+            RefusedError: OpenAI refuses the key.
+            UnavailableError: OpenAI did not answer.
+        """
+        doing = f"look up file {file_id!r}"
+        try:
+            answer = await self._read(doing, lambda client: client.files.retrieve(file_id))
+            raise_error_in(answer, self._account, doing, otherwise=404)
+        except RefusedError as refusal:
+            if refusal.answer is not None and refusal.answer.status == 404:
+                return False
+            raise
+        return True
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file; one that is gone already is left alone.
+
+        Raises:
+            RefusedError: OpenAI refuses the key.
+            UnavailableError: OpenAI did not answer.
+        """
+        with explained(self._account, f"delete file {file_id!r}"), contextlib.suppress(openai.NotFoundError):
+            await self._client.files.delete(file_id)
+
+    async def _page(self, limit: int, after: str | None) -> Page:
+        doing = "read the list of batches"
+        where = {"limit": limit, **({"after": after} if after else {})}
+        answer = await self._read(doing, lambda client: _listing(client.batches, where))
+        raise_error_in(answer, self._account, doing, otherwise=400)
+        listed = answer.get("data") if isinstance(answer, Mapping) else None
+        if not isinstance(listed, list):
+            raise UnavailableError(f"Could not {doing}: the answer was not a list.", reason="unreadable")
+        has_more = answer.get("has_more")
+        found = (BatchSnapshot.from_dict(batch) for batch in listed if isinstance(batch, Mapping))
+        return Page(
+            [batch for batch in found if is_batch_id(batch.id)],
+            has_more if isinstance(has_more, bool) else len(listed) >= limit,
+        )
+
+    async def _read(self, doing: str, call: Callable[[openai.AsyncOpenAI], Awaitable[T]]) -> T:
+        """What a GET answers; it is sent again at once, on a new connection, if the one that was kept had died."""
+        with explained(self._account, doing):
+            try:
+                return await call(self._client)
+            except openai.APIConnectionError as error:
+                if not is_broken(error):
+                    raise
+            return await call(async_client(self._account, fresh=True))
+
+    def _snapshot(self, answer: Any, doing: str, *, otherwise: int) -> BatchSnapshot:
+        # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not
+        # OpenAI's.
+        batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
+        if is_batch_id(batch.id):
+            return batch
+        raise_error_in(answer, self._account, doing, otherwise=otherwise)
+        raise UnavailableError(f"Could not {doing}: the answer was not a batch.", reason="unreadable")
+
+
+async def _listing(batches: AsyncBatches, where: Mapping[str, Any]) -> Any:
+    """The JSON of a page of batches."""
+    try:
+        # The raw answer, because making the SDK's objects of a hundred batches takes longer than all the rest.
+        listing = await batches.with_raw_response.list(**where)
+        if came_over_http(listing):
+            return listing.http_response.json()
+    except TypeError:
+        # A mock of `AsyncBatches.list` that cannot be awaited, as the SDK's own need not be.
+        pass
+    page: Any = batches.list(**where)
+    if inspect.isawaitable(page):
+        page = await page
+    data = getattr(page, "data", None)
+    listed = data if isinstance(data, list) else [batch async for batch in page]
+    return {"data": [batch.to_dict() for batch in listed], "has_more": False}

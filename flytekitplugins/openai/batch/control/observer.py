@@ -1,0 +1,135 @@
+"""Observes the batches of one task: retrieves those that are known, and lists those that are not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from flytekitplugins.openai.exceptions import OpenAIPluginError
+
+from .batches_api import BatchesAPI
+from .failure_log import record_failure
+from .policy.batch_phase import FAILED, is_final
+from .policy.task_plan import TaskPlan
+from .state.poll_state import PollState
+from .state.snapshot import BatchSnapshot
+from .state.task_spec import TaskSpec
+
+__all__ = ["Observer"]
+
+# How many batches one poll retrieves. Where there are more, they take turns.
+MAX_RETRIEVED = 50
+
+
+class Observer:
+    """The observed state of one task, within one call of the connector. Methods raise what `BatchesAPI` raises.
+
+    Args:
+        api: The account's batches.
+        spec: What the task asks for.
+        state: What this process knows of the task. It is kept up to date.
+        now: Unix seconds.
+    """
+
+    def __init__(self, api: BatchesAPI, spec: TaskSpec, state: PollState, *, now: float) -> None:
+        self._api = api
+        self._spec = spec
+        self._state = state
+        self._now = now
+
+    async def current_batches(self) -> dict[str, BatchSnapshot]:
+        """The task's current batches as they are now, keyed by input file id."""
+        files, state = self._spec.files, self._state
+        last_seen = {file_id: state.batches[file_id] for file_id in files if file_id in state.batches}
+        current = {file_id: self.owned(state.final.get(b.id, b), file_id) for file_id, b in last_seen.items()}
+        ids = {file_id: batch.id for file_id, batch in current.items() if batch.id not in state.final}
+        first = files[0] if files else ""
+        if self._spec.batch_id and first not in current:
+            ids[first] = self._spec.batch_id
+        due = sorted(ids, key=lambda file_id: state.polled_at.get(ids[file_id], 0.0))[:MAX_RETRIEVED]
+        if len(due) == 1:
+            # As for most tasks; an error is then the task's.
+            replies: list[BatchSnapshot | BaseException] = [await self._retrieve(ids[due[0]])]
+        else:
+            retrievals = (self._retrieve(ids[file_id]) for file_id in due)
+            replies = await asyncio.gather(*retrievals, return_exceptions=True)
+        errors = [reply for reply in replies if isinstance(reply, BaseException)]
+        if len(errors) == len(due) > 0:
+            raise errors[0]
+        for file_id, reply in zip(due, replies, strict=True):
+            if isinstance(reply, Exception):
+                record_failure("poll_failures", reply, task=self._spec.display_name, first=False)
+            elif isinstance(reply, BaseException):
+                raise reply
+            else:
+                current[file_id] = self.owned(reply, file_id)
+                if reply.id in state.final:
+                    state.final[reply.id] = self.owned(state.final[reply.id], file_id)
+        return current
+
+    async def other_batches(self, current: Mapping[str, BatchSnapshot]) -> list[BatchSnapshot]:
+        """All other batches of the task's node, of every attempt.
+
+        Args:
+            current: The batches to leave out, keyed by input file id.
+        """
+        key = self._spec.key
+        if key is None:
+            raise ValueError("the batches of a task without an idempotency key cannot be found")
+        known = {batch.id for batch in current.values()}
+        if self.is_complete:
+            return [batch for batch in self._state.final.values() if batch.id not in known]
+        listed = [batch for batch in await self._api.list_by_node(key.node) if batch.id not in known]
+        return await asyncio.gather(*map(self._updated, listed))
+
+    async def batches_to_cancel(self) -> list[BatchSnapshot]:
+        """The batches of this attempt and of earlier ones that OpenAI lists."""
+        key = self._spec.key
+        if key is None:
+            return []
+        listed = [batch for batch in await self._api.list_by_node(key.node) if key.ends(batch.key)]
+        return await asyncio.gather(*map(self._updated, listed))
+
+    async def with_full_batches(self, plan: TaskPlan) -> TaskPlan:
+        """The plan with every final batch retrieved: OpenAI's list leaves out parts of some."""
+        short = {
+            index: shard.batch.id
+            for index, shard in enumerate(plan.shards)
+            if shard.batch is not None
+            and is_final(shard.batch, now=self._now)
+            and shard.batch.id not in self._state.final
+        }
+        replies = await asyncio.gather(*map(self._retrieve, short.values()))
+        for index, batch in zip(short, replies, strict=True):
+            plan = plan.with_shard(index, replace(plan.shards[index], batch=batch))
+        return plan
+
+    def owned(self, batch: BatchSnapshot, file_id: str) -> BatchSnapshot:
+        """A batch of the task with its idempotency key and file, which some servers leave out of their replies."""
+        return replace(batch, key=batch.key or self._spec.key, input_file_id=file_id or batch.input_file_id)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether this process knows all batches of the task, so that OpenAI need not list them."""
+        return self._spec.local and not self._state.may_have_unknown_batch
+
+    async def _retrieve(self, batch_id: str) -> BatchSnapshot:
+        """A batch as it is now. A final one is kept at once, even if this call does not end in time."""
+        batch = await self._api.retrieve(batch_id)
+        if is_final(batch, now=self._now):
+            self._state.final[batch_id] = batch if len(self._spec.files) == 1 else replace(batch, raw={})
+        self._state.polled_at[batch_id] = self._now
+        return batch
+
+    async def _updated(self, listed: BatchSnapshot) -> BatchSnapshot:
+        """A listed batch as it is now. One that failed, expired or was cancelled does not change."""
+        if listed.status in FAILED:
+            return listed
+        try:
+            batch = self._state.final.get(listed.id) or await self._retrieve(listed.id)
+        except OpenAIPluginError:
+            # That it exists is known, and matters most.
+            return listed
+        # The list of some servers holds more than their replies, that of others less.
+        return replace(batch, key=listed.key, input_file_id=listed.input_file_id or batch.input_file_id)

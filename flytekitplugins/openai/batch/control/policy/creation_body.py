@@ -1,0 +1,86 @@
+"""Makes the body of the request that creates a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flytekitplugins.openai._arguments import whole_numbers
+from flytekitplugins.openai.batch.idempotency_key import TAG, IdempotencyKey
+
+__all__ = ["check_config", "creation_body", "shard_creation_body"]
+
+DEFAULTS = {"completion_window": "24h", "endpoint": "/v1/chat/completions"}
+# https://platform.openai.com/docs/api-reference/batch/create#batch-create-metadata
+METADATA_ENTRIES = 16
+METADATA_KEY_LENGTH = 64
+METADATA_VALUE_LENGTH = 512
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Find out whether batches of several files can be made with a task's config.
+
+    What OpenAI refuses in it, it refuses only when everything has been uploaded. Of its parameters there are more and
+    more, so that only its metadata is looked at, whose limits have always been the same.
+
+    Raises:
+        TypeError: It is no dictionary, or its metadata is none, or has something else than texts in it.
+        ValueError: Its metadata has more entries than there is room for, or an entry is too long.
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a dictionary, such as {{'endpoint': '/v1/responses'}}, not {config!r}.")
+    metadata = config.get("metadata") or {}
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"The metadata in config must be a dictionary, not {metadata!r}.")
+    own = [name for name in metadata if name != TAG]
+    if len(own) >= METADATA_ENTRIES:
+        raise ValueError(
+            f"The metadata in config has {len(own)} entries; {METADATA_ENTRIES - 1} are the most, because one of "
+            f"OpenAI's {METADATA_ENTRIES} is the connector's."
+        )
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"The metadata in config must have texts alone, and {name!r} is {value!r}; "
+                "str(...) makes a text of a number."
+            )
+        if len(name) > METADATA_KEY_LENGTH or len(value) > METADATA_VALUE_LENGTH:
+            raise ValueError(
+                f"The entry {name[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI takes "
+                f"{METADATA_KEY_LENGTH} characters of a name and {METADATA_VALUE_LENGTH} of a value."
+            )
+
+
+def creation_body(
+    config: Mapping[str, Any], *, key: IdempotencyKey | None = None, tags: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What a task asks for, but for the file.
+
+    Args:
+        config: The task's, which is left as it is.
+        key: Goes into the batch's metadata, unless all its entries are the user's own.
+        tags: More entries for people to read, as far as there is room.
+    """
+    request: dict[str, Any] = {**DEFAULTS, **whole_numbers(config)}
+    metadata = request.get("metadata")
+    if key is not None and isinstance(metadata, (Mapping, type(None))):
+        request["metadata"] = _tagged(metadata or {}, {TAG: key.tag, **(tags or {})})
+    return request
+
+
+def shard_creation_body(request: Mapping[str, Any], *, input_file_id: str, number: int, of: int) -> dict[str, Any]:
+    """The request for one file of the task's; of several, its metadata tells which one it is, counted from 1."""
+    shard = {**request, "input_file_id": input_file_id}
+    metadata = request.get("metadata")
+    if of > 1 and isinstance(metadata, Mapping):
+        shard["metadata"] = _tagged(metadata, {TAG: metadata.get(TAG, ""), "flyte_shard": f"{number + 1} of {of}"})
+    return shard
+
+
+def _tagged(metadata: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    # A key that somebody copied from another batch would make two tasks one.
+    tagged = {name: value for name, value in metadata.items() if name != TAG}
+    for name, value in tags.items():
+        if value and name not in tagged and len(tagged) < METADATA_ENTRIES:
+            tagged[name] = value[:METADATA_VALUE_LENGTH]
+    return tagged

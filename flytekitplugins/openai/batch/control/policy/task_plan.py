@@ -1,0 +1,133 @@
+"""Decides what to do about all files of a task, given all batches of its node."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
+
+from .batch_phase import FAILED, SUCCEEDED, is_live
+from .retry_policy import backoff_seconds, is_over_quota
+from .shard_plan import ShardPlan, plan_shard, refused_at, room_seen_at
+
+__all__ = ["TaskPlan", "plan_task"]
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """What to do about all files of a task.
+
+    Attributes:
+        shards: A plan for each file, in the order of the files.
+        submit: Indexes of the files for which a batch should be created now, in that order.
+        duplicates: Batches to cancel.
+    """
+
+    shards: tuple[ShardPlan, ...]
+    submit: tuple[int, ...] = ()
+    duplicates: tuple[BatchSnapshot, ...] = field(default=())
+
+    @property
+    def batches(self) -> list[BatchSnapshot]:
+        """The current batches of the files that have one."""
+        return [shard.batch for shard in self.shards if shard.batch is not None]
+
+    @property
+    def waiting(self) -> str:
+        """Why the first waiting file waits, in words; "" when none waits."""
+        return next((shard.waiting for shard in self.shards if shard.waiting), "")
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether the task has a batch that was not refused."""
+        return any(shard.batch is not None and not shard.waiting for shard in self.shards)
+
+    @property
+    def has_live(self) -> bool:
+        """Whether any of its batches may still complete."""
+        return any(is_live(batch) for batch in self.batches)
+
+    def by_file(self, files: Sequence[str]) -> dict[str, BatchSnapshot]:
+        """The current batches, keyed by input file id."""
+        return {
+            file_id: shard.batch for file_id, shard in zip(files, self.shards, strict=True) if shard.batch is not None
+        }
+
+    def with_shard(self, index: int, shard: ShardPlan) -> TaskPlan:
+        """This plan with another one for a single file."""
+        return replace(self, shards=(*self.shards[:index], shard, *self.shards[index + 1 :]))
+
+
+def plan_task(
+    batches: Sequence[BatchSnapshot],
+    *,
+    files: Sequence[str],
+    attempt: str,
+    adopted: Collection[str] = (),
+    invisible: Collection[str] = (),
+    max_concurrent_batches: int | None = None,
+    now: float,
+) -> TaskPlan:
+    """What to do about all files of a task.
+
+    After OpenAI's queue was full, batches are created one at a time until one passes validation, and then as many as
+    have passed since. Otherwise each of a hundred would be refused again and again.
+
+    Args:
+        batches: All batches of the node, of every attempt, in any order.
+        files: Input file ids, one batch each.
+        attempt: The current attempt.
+        adopted: Ids of batches that this attempt has adopted before.
+        invisible: Files that OpenAI's Files API does not have.
+        max_concurrent_batches: How many batches of the task may be under way at once; `None`: any number.
+        now: Unix seconds.
+    """
+    by_file: dict[str, list[BatchSnapshot]] = {file_id: [] for file_id in files}
+    for batch in batches:
+        by_file.setdefault(batch.input_file_id or "", []).append(batch)
+    # Of all other batches, a file needs only the one that showed last that there was room.
+    latest = max((batch for batch in batches if room_seen_at(batch) is not None), key=_room_seen, default=None)
+    shards = tuple(
+        plan_shard(
+            [*by_file[file_id], *([latest] if latest is not None and latest.input_file_id != file_id else [])],
+            input_file_id=file_id,
+            attempt=attempt,
+            adopted=adopted,
+            file_is_visible=file_id not in invisible,
+            is_part=len(files) > 1,
+            now=now,
+        )
+        for file_id in files
+    )
+    due = [index for index, shard in enumerate(shards) if shard.submit]
+    room = _room_in_queue(shards, batches, now)
+    if max_concurrent_batches is not None:
+        running = sum(batch.status not in (*SUCCEEDED, *FAILED) for batch in batches)
+        room = min(room, max_concurrent_batches - running)
+    return TaskPlan(
+        shards,
+        submit=tuple(due[: int(min(max(room, 0), len(due)))]),
+        duplicates=tuple(batch for shard in shards for batch in shard.duplicates),
+    )
+
+
+def _room_in_queue(shards: Sequence[ShardPlan], batches: Sequence[BatchSnapshot], now: float) -> float:
+    """How many more batches OpenAI's queue has room for, as far as can be known."""
+    waiting = [shard for shard in shards if shard.waiting and shard.batch is not None and is_over_quota(shard.batch)]
+    if not waiting:
+        return math.inf
+    last_refusal = max(refused_at(shard.batch) for shard in waiting if shard.batch is not None)
+    passed = sum((room_seen_at(batch) or 0.0) > last_refusal for batch in batches)
+    backed_off = abs(now - last_refusal) >= backoff_seconds(max(shard.refusals for shard in waiting))
+    if not passed and not backed_off:
+        return 0
+    probing = sum(
+        batch.status == "validating" and batch.times.get("created_at", 0.0) > last_refusal for batch in batches
+    )
+    return max(1, passed) - probing
+
+
+def _room_seen(batch: BatchSnapshot) -> tuple[float, str]:
+    return room_seen_at(batch) or 0.0, batch.id

@@ -1,0 +1,131 @@
+"""Reads what a task asks for from what Flyte hands over in `create`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flytekit.models.literals import LiteralMap
+from flytekit.models.task import TaskExecutionMetadata
+
+from flytekitplugins.openai._arguments import check_arguments
+from flytekitplugins.openai._flyte import is_local_run
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
+from flytekitplugins.openai.exceptions import InvalidInputError
+
+from .policy.creation_body import METADATA_ENTRIES, creation_body
+from .state.task_spec import TaskSpec
+
+__all__ = ["read_account", "read_files", "read_task"]
+
+
+def read_task(
+    custom: Mapping[str, Any],
+    inputs: LiteralMap | None,
+    *,
+    output_prefix: str,
+    execution: TaskExecutionMetadata | None,
+) -> TaskSpec:
+    """What a task asks for.
+
+    Args:
+        custom: The `custom` of its template.
+        inputs: Its inputs.
+        output_prefix: Where Flyte keeps its outputs; "" if Flyte did not say.
+        execution: Who runs it; `None` outside of Flyte, which always says it.
+
+    Raises:
+        InvalidInputError: It was given no file id, its config cannot be sent, or its batches could not be found again.
+    """
+    files, requests = read_files(inputs)
+    spec = TaskSpec(
+        **read_account(custom),
+        batch_id="",
+        partial_results=bool(custom.get("partial_results")),
+        request=_read_request(custom, inputs, output_prefix=output_prefix, execution=execution),
+        shards=files,
+        requests=requests,
+        max_concurrent_batches=_whole(custom.get("max_concurrent_batches")),
+        tolerant=bool(custom.get("tolerant")),
+        delete_files=bool(custom.get("delete_files")),
+        local=execution is None,
+        created_at=int(time.time()),
+    )
+    if spec.key is None and files is not None:
+        raise InvalidInputError(
+            f"The batches of this task could not be found again: its config has {METADATA_ENTRIES} metadata entries, "
+            "and one of them must be left to the connector."
+        )
+    return spec
+
+
+def read_account(custom: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `TaskSpec` that name the account."""
+    return {
+        "openai_org": custom.get("openai_organization"),
+        "openai_project": custom.get("openai_project"),
+        "secret_arg": custom.get("secret_arg"),
+    }
+
+
+def read_files(inputs: LiteralMap | None) -> tuple[list[str] | None, int | None]:
+    """The file ids of a task with any number of files, and how many requests they hold; otherwise `None`."""
+    literals = inputs.literals if inputs is not None else {}
+    if "input_file_ids" not in literals:
+        return None, None
+    collection, count = literals["input_file_ids"].collection, literals.get("requests")
+    files = [literal.scalar.primitive.string_value for literal in (collection.literals if collection else [])]
+    return files, count.scalar.primitive.integer if count is not None else None
+
+
+def _read_request(
+    custom: Mapping[str, Any],
+    inputs: LiteralMap | None,
+    *,
+    output_prefix: str,
+    execution: TaskExecutionMetadata | None,
+) -> dict[str, Any]:
+    """The body that creates a batch of the task, as far as it is the same for all of them."""
+    literals = inputs.literals if inputs is not None else {}
+    config = custom.get("config") or {}
+    try:
+        check_arguments(config, where="batch task's config")
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from None
+    request = creation_body(config, key=_read_key(output_prefix), tags=_read_tags(execution))
+    if "input_file_ids" in literals:
+        return request
+    literal = literals.get("input_file_id")
+    file_id: str | None = literal.scalar.primitive.string_value if literal is not None else None
+    if not file_id:
+        raise InvalidInputError("The batch task was given no input_file_id; pass it the id of an uploaded file.")
+    return {**request, "input_file_id": file_id}
+
+
+def _read_key(output_prefix: str) -> IdempotencyKey | None:
+    if not output_prefix:
+        return None
+    # A local run's prefix is the attempt's own, and its directory that of the whole run.
+    return IdempotencyKey.of(f"{output_prefix}/0" if is_local_run() else output_prefix)
+
+
+def _read_tags(execution: TaskExecutionMetadata | None) -> dict[str, str]:
+    """Where a batch comes from, for people who look at the list of batches on OpenAI's platform."""
+    task = getattr(execution, "task_execution_id", None)
+    if task is None:
+        return {}
+    node = task.node_execution_id
+    tags = {
+        "flyte_execution": node.execution_id.name,
+        "flyte_project": node.execution_id.project,
+        "flyte_domain": node.execution_id.domain,
+        "flyte_node": node.node_id,
+        "flyte_task": task.task_id.name,
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _whole(number: float | None) -> int | None:
+    """A whole number again, which a protobuf Struct turns into a float."""
+    return None if number is None else int(number)

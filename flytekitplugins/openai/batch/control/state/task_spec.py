@@ -1,0 +1,75 @@
+"""What a task asks for: its desired state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
+
+__all__ = ["TaskSpec"]
+
+
+@dataclass
+class TaskSpec:
+    """A batch task, as Flyte keeps it between two calls of the connector. Two are equal if they name the same batch.
+
+    Attributes:
+        openai_org: The organization that the task names.
+        batch_id: OpenAI's id of the first file's batch; "" while Flyte does not know it.
+        openai_project: The project that the task names.
+        secret_arg: The *name* of the task's secret, for local runs.
+        partial_results: Whether the results of an expired or cancelled batch are accepted.
+        request: The body that creates a batch. `None` if no batch may be created any more, because none could be found
+            again: Flyte gave no output prefix.
+        shards: Input file ids, if the task has any number of them; `None` if the request names the only one.
+        requests: Number of requests in all files.
+        max_concurrent_batches: How many batches may be under way at once.
+        tolerant: Whether the task succeeds even when no batch did.
+        delete_files: Whether the input files are deleted at OpenAI when the task fails for good.
+        local: Whether the task runs in this process alone, in a local run or in a test, and not in Flyte.
+        created_at: When Flyte created the task, in Unix seconds.
+    """
+
+    openai_org: str | None
+    batch_id: str
+    openai_project: str | None = field(default=None, compare=False)
+    secret_arg: dict[str, str | None] | None = field(default=None, compare=False)
+    partial_results: bool = field(default=False, compare=False)
+    request: dict[str, Any] | None = field(default=None, compare=False)
+    shards: list[str] | None = field(default=None, compare=False)
+    requests: int | None = field(default=None, compare=False)
+    max_concurrent_batches: int | None = field(default=None, compare=False)
+    tolerant: bool = field(default=False, compare=False)
+    delete_files: bool = field(default=False, compare=False)
+    local: bool = field(default=False, compare=False)
+    created_at: int | None = field(default=None, compare=False)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Input file ids, one batch each."""
+        if self.shards is not None:
+            return tuple(self.shards)
+        return ((self.request or {}).get("input_file_id", ""),)
+
+    @property
+    def key(self) -> IdempotencyKey | None:
+        """The idempotency key, by which the task's batches are found."""
+        return IdempotencyKey.read(self._metadata)
+
+    @property
+    def unique_name(self) -> str:
+        """A name that no other task has."""
+        return f"task {self.key.tag}" if self.key is not None else f"batch {self.batch_id!r}"
+
+    @property
+    def display_name(self) -> str:
+        """The task as an operator knows it, as far as Flyte said."""
+        execution, node = self._metadata.get("flyte_execution"), self._metadata.get("flyte_node")
+        return f"node {node!r} of execution {execution!r}" if execution and node else self.unique_name
+
+    @property
+    def _metadata(self) -> Mapping[str, Any]:
+        metadata = (self.request or {}).get("metadata")
+        return metadata if isinstance(metadata, Mapping) else {}

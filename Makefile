@@ -10,13 +10,15 @@ endif
 ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/ready
 BIN := $(ENVIRONMENT)/bin
+# On all cores, and one process more: tests wait for processes and for the network.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 .PHONY: help demo test soak check matrix format bench build clean
 
 help:
 	@echo "make demo    run an example workflow from end to end, without a key"
 	@echo "make test    run the whole test suite"
-	@echo "make soak    the random parts of the suite at length, with a new seed each time"
+	@echo "make soak    the long tests, and the random ones at length, with a new seed each time"
 	@echo "make check   lint, formatting, types"
 	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
 	@echo "make format  put the code into its form"
@@ -28,14 +30,14 @@ demo: $(READY)
 	@$(BIN)/python examples/demo.py
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
-# Other examples of each property and other days of faults than `make test` has, and many more of both.
+# The long tests, and other examples of each property and other days of faults than `make test` has, and many more of both.
 soak: SEED := $(or $(SEED),$(shell date +%s))
 soak: $(READY)
 	@echo "To see this run again: make soak SEED=$(SEED)"
-	@FIRST_DAY=$(SEED) DAYS=$(or $(DAYS),3000) $(BIN)/python -m pytest \
-	  --hypothesis-profile=soak --hypothesis-seed=$(SEED) -m "hypothesis or days"
+	@FIRST_DAY=$(SEED) DAYS=$(or $(DAYS),3000) $(PYTEST) \
+	  --hypothesis-profile=soak --hypothesis-seed=$(SEED) -m "hypothesis or days or long"
 
 check: $(READY)
 	@$(BIN)/ruff check .

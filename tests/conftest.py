@@ -1,4 +1,10 @@
+# ruff: noqa: E402 (flytekit makes its directory when it is imported)
 import os
+import tempfile
+
+# Before flytekit is imported, here and in the processes that tests start: each makes a directory, and leaves it.
+TEMPORARY = tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True)
+os.environ["TMPDIR"] = tempfile.tempdir = TEMPORARY.name
 
 import openai
 import pytest
@@ -17,6 +23,16 @@ settings.register_profile("soak", max_examples=1_000, print_blob=True, **machine
 settings.load_profile("suite")
 
 pytest_plugins = ["flytekitplugins.openai.emulator.pytest_plugin"]
+
+
+def pytest_unconfigure():
+    """Nothing is left behind in the machine's temporary directory."""
+    TEMPORARY.cleanup()
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, because tests wait for processes and for the network."""
+    return (os.cpu_count() or 1) + 1
 
 
 def is_ours(name):

@@ -256,6 +256,7 @@ def test_batch_in_which_every_request_failed_is_a_failure(openai_emulator, run_o
         run_on_a_laptop(make_jsonl(make_requests(2)))
 
 
+@pytest.mark.long
 def test_more_requests_than_a_batch_takes_come_back_in_order(openai_emulator, run_on_a_laptop):
     """There, OpenAI refuses more than 50,000, after the upload."""
     result = run_on_a_laptop(make_jsonl(make_requests(50_001)))

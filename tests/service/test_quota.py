@@ -44,6 +44,7 @@ def test_waits_grow_to_half_an_hour(world):
     assert minutes_of_submissions(world, begins_at) == [0, 1, 3, 7, 15, 31, 61, 91, 121, 151]
 
 
+@pytest.mark.long
 def test_wait_goes_on_after_a_restart(world):
     """All that is needed is in the metadata that Flyte keeps and in OpenAI's list."""
     world.emulator.change(enqueued_tokens=0)

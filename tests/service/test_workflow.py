@@ -318,6 +318,7 @@ def test_file_names_tell_the_input_and_the_shard(world, requests_file):
     assert [name[-12:] for name in names] == ["-00000.jsonl", "-00001.jsonl"]
 
 
+@pytest.mark.long
 @settings(max_examples=settings().max_examples // 7, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_befalls_the_requests_each_comes_back_once(world, requests_file, data):

@@ -145,6 +145,7 @@ def test_requests_go_up_and_their_results_come_together(container, openai_emulat
     assert str(collected.output_file.path).startswith(str(tmp_path / "raw"))
 
 
+@pytest.mark.long
 def test_upload_whose_pod_is_killed_is_made_good_by_the_next(start, container, openai_emulator, tmp_path):
     """What the first one left at OpenAI is deleted, and nothing is uploaded twice."""
     task = UploadShardsTask("upload", CONFIG)

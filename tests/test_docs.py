@@ -16,7 +16,7 @@ from flytekitplugins.openai import _metrics, create_batch, exceptions
 from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai.batch.connector import State
 from flytekitplugins.openai.batch.report.advice import BY_CODE, advice_for
-from flytekitplugins.openai.batch.results.lines import NO_CODE, Failure, is_worth_running_again
+from flytekitplugins.openai.batch.results.failures import NO_CODE, Failure, is_worth_running_again
 
 ROOT = Path(__file__).parent.parent
 PAGES = {

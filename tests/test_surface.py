@@ -124,6 +124,12 @@ def test_few_modules_stand_beside_the_rooms():
     assert len(beside) <= 8, beside
 
 
+def test_modules_are_short():
+    """A longer one has a second idea in it."""
+    lengths = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 250} == {}
+
+
 def test_tests_mirror_the_rooms():
     """The tests of a room are where its name says."""
     tests = Path(__file__).parent / "batch"

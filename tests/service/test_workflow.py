@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flytekitplugins.openai import create_batch
-from flytekitplugins.openai.batch import steps
+from flytekitplugins.openai.batch import step_executors
 from flytekitplugins.openai.batch.container import files
 from flytekitplugins.openai.batch.requests.sharding import Limits
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
@@ -30,7 +30,7 @@ def containers(world, monkeypatch):
     """The file steps run in this process as in their containers, with three requests to a shard."""
     monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
     monkeypatch.setenv("OPENAI_BASE_URL", world.emulator.base_url)
-    monkeypatch.setattr(steps, "Limits", lambda: Limits(requests=3))
+    monkeypatch.setattr(step_executors, "Limits", lambda: Limits(requests=3))
     monkeypatch.setattr(files, "FIRST_PAUSE_SECONDS", 0)
     monkeypatch.setattr("flytekitplugins.openai._client.TRANSFER_RETRIES", 0)
 

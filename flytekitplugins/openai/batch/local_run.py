@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import os
+import signal
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -20,12 +22,13 @@ from rich.console import Console
 from rich.status import Status
 
 from flytekitplugins.openai._client import close_clients
+from flytekitplugins.openai._flyte import beside_running_loop
 from flytekitplugins.openai.exceptions import PassingError
 
 from .connector import BatchEndpointConnector, BatchEndpointMetadata
 from .container.progress import stderr_console
 
-__all__ = ["LocalRun", "cancel", "watch"]
+__all__ = ["LocalRunMixin"]
 
 POLL_SECONDS = 1.0
 # Where lines stay, there is one for each new state and in between fewer and fewer.
@@ -51,6 +54,42 @@ async def watch(name: str, connector: BatchEndpointConnector, resource_meta: Bat
                 await asyncio.sleep(POLL_SECONDS)
     finally:
         await close_clients()
+
+
+class LocalRunMixin:
+    """A batch task's part of a local run: it is polled with a progress line, and cancelled by an interrupt."""
+
+    name: str
+    _connector: BatchEndpointConnector
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ended: set[str] = set()
+
+    def execute(self, **kwargs: Any) -> Any:
+        """What flytekit does in a local run, also in a notebook, where an interrupt comes as an exception."""
+        self._local_run = LocalRun()
+        execute = super().execute  # type: ignore[misc]  # flytekit's mixin comes after this one
+        return beside_running_loop(functools.partial(execute, **kwargs), interrupted=self._interrupted)
+
+    def _interrupted(self, result: Future[Any]) -> None:
+        self._local_run.stop()
+        # What is being created is waited for: it takes seconds, and nobody else knows of it.
+        wait([result])
+        if self._local_run.resource_meta is not None:
+            self.connector_signal_handler(self._local_run.resource_meta, signal.SIGINT, None)
+
+    async def _get(self, resource_meta: Any) -> Resource:
+        resource = await self._local_run.watch(self.name, self._connector, resource_meta)
+        self._ended.add(resource_meta.unique_name)
+        return resource
+
+    def connector_signal_handler(self, resource_meta: Any, signum: int, frame: Any) -> None:  # noqa: ARG002
+        """Cancel the batch when the run is interrupted; flytekit asks this of every batch the run ever made."""
+        if resource_meta.unique_name not in self._ended:
+            cancel(self.name, self._connector, resource_meta)
+            # flytekit exits after this, which a notebook's kernel does not do at once.
+            self._local_run.stop()
 
 
 class LocalRun:

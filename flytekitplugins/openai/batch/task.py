@@ -1,10 +1,7 @@
 """The three tasks for a batch of one file: upload it, run it, download the results."""
 
 # No `from __future__ import annotations`: flytekit and mashumaro read the types of BatchResult.
-import functools
 import os
-import signal
-from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional  # noqa: UP035 (as in the published interface)
@@ -16,21 +13,20 @@ from flytekit.configuration.default_images import DefaultImages, PythonVersion
 from flytekit.core.base_task import PythonTask
 from flytekit.core.interface import Interface
 from flytekit.core.shim_task import ShimTaskExecutor
-from flytekit.extend.backend.base_connector import AsyncConnectorExecutorMixin, Resource
+from flytekit.extend.backend.base_connector import AsyncConnectorExecutorMixin
 from flytekit.models.task import TaskTemplate
 from flytekit.types.file import HTMLPage, JSONLFile
 from mashumaro.mixins.json import DataClassJSONMixin
 
 from flytekitplugins.openai._client import sync_client
-from flytekitplugins.openai._flyte import beside_running_loop, said_plainly
+from flytekitplugins.openai._flyte import said_plainly
 
-from .connector import BatchEndpointConnector
 from .container.deck import publish_report
 from .container.files import download_file
 from .container.progress import StepProgress
 from .container.tasks import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
 from .container.upload import Uploads, upload_shards
-from .local_run import LocalRun, cancel
+from .local_run import LocalRunMixin
 from .requests.sharding import Cutter, Limits
 from .results.counts import Tally, tally_files
 
@@ -94,7 +90,11 @@ class BatchResult(DataClassJSONMixin):
         )
 
 
-class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignore[type-arg]  # takes no config object
+class BatchEndpointTask(  # type: ignore[misc]  # runs by this connector, where the mixin of flytekit's takes any
+    LocalRunMixin,
+    AsyncConnectorExecutorMixin,
+    PythonTask,  # type: ignore[type-arg]  # takes no config object
+):
     """Runs one uploaded file as a batch, by the connector.
 
     Args:
@@ -114,7 +114,6 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
 
     _TASK_TYPE = "openai-batch"
     _INTERFACE = Interface(inputs=kwtypes(input_file_id=str), outputs=kwtypes(result=Dict))  # noqa: UP006
-    _connector: BatchEndpointConnector
 
     def __init__(
         self,
@@ -132,7 +131,6 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
                 f"The config of task {name!r} names an input_file_id; pass it as the task's input instead."
             )
         super().__init__(name=name, task_type=self._TASK_TYPE, interface=self._INTERFACE, **kwargs)
-        self._ended: set[str] = set()
         self._custom: dict[str, Any] = {"openai_organization": openai_organization, "config": dict(config)}
         optional = {
             "openai_project": openai_project,
@@ -144,32 +142,6 @@ class BatchEndpointTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignor
     def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
         """What the connector is told."""
         return dict(self._custom)
-
-    # What flytekit does in a local run; see `local` for why ours does it otherwise.
-
-    def execute(self, **kwargs: Any) -> Any:
-        """What flytekit does in a local run, also in a notebook, where an interrupt comes as an exception."""
-        self._local_run = LocalRun()
-        return beside_running_loop(functools.partial(super().execute, **kwargs), interrupted=self._interrupted)
-
-    def _interrupted(self, result: Future[Any]) -> None:
-        self._local_run.stop()
-        # What is being created is waited for: it takes seconds, and nobody else knows of it.
-        wait([result])
-        if self._local_run.resource_meta is not None:
-            self.connector_signal_handler(self._local_run.resource_meta, signal.SIGINT, None)
-
-    async def _get(self, resource_meta: Any) -> Resource:
-        resource = await self._local_run.watch(self.name, self._connector, resource_meta)
-        self._ended.add(resource_meta.unique_name)
-        return resource
-
-    def connector_signal_handler(self, resource_meta: Any, signum: int, frame: Any) -> None:  # noqa: ARG002
-        """Cancel the batch when the run is interrupted; flytekit asks this of every batch the run ever made."""
-        if resource_meta.unique_name not in self._ended:
-            cancel(self.name, self._connector, resource_meta)
-            # flytekit exits after this, which a notebook's kernel does not do at once.
-            self._local_run.stop()
 
 
 class OpenAIFileDefaultImages(DefaultImages):

@@ -83,73 +83,99 @@ def create_batch(  # noqa: PLR0917 (the published signature)
     """
     arguments = {**locals(), "config": config or {}}
     _check(max_resubmissions, min_success_ratio, max_concurrent_batches)
-    expires_after = _seconds(input_expires_after)
-    suffix = name.replace(".", "")
     config = {} if config is None else config
     check_config(config)
-    reserve_name(f"openai-batch-{suffix}", arguments)
-    workflow = Workflow(name=f"openai-batch-{suffix}")
-    workflow.add_workflow_input("jsonl_in", Iterator[JSON] if is_json_iterator else JSONLFile)
-    files: dict[str, Any] = {
+    suffix = name.replace(".", "")
+    upload = {
+        "endpoint": config.get("endpoint", DEFAULTS["endpoint"]),
+        "input_expires_after": _seconds(input_expires_after),
+    }
+    files = {
         "task_config": OpenAIFileConfig(secret, openai_organization, openai_project),
         "container_image": container_image,
         "metadata": TaskMetadata(retries=retries),
     }
-    endpoint = config.get("endpoint", DEFAULTS["endpoint"])
-    uploads: list[Node] = []
-    batches: list[Node] = []
-    for number in range(max_resubmissions + 1):
-        again = f"-again-{number}" if number else ""
-        upload = (UploadAgainTask if number else UploadShardsTask)(
-            name=f"openai-file-upload-{suffix}{again}", endpoint=endpoint, input_expires_after=expires_after, **files
-        )
-        uploads.append(
-            workflow.add_entity(
-                upload, jsonl_in=workflow.inputs["jsonl_in"], **(_rounds(uploads, batches) if number else {})
-            )
-        )
-        batch = BatchShardsTask(
-            name=f"openai-batch-{suffix}{again}",
-            config=config,
-            openai_organization=openai_organization,
-            openai_project=openai_project,
-            secret=secret,
-            max_concurrent_batches=max_concurrent_batches,
-            # Another round may make good what came to nothing in this one, and must not spoil what came of others.
-            tolerant=max_resubmissions > 0,
-            delete_files=delete_files,
-            metadata=TaskMetadata(retries=retries, timeout=timeout),
-        )
-        given = {output: uploads[-1].outputs[output] for output in ("input_file_ids", "requests")}
-        batches.append(workflow.add_entity(batch, **given))
-    collect = CollectResultsTask(
-        name=f"openai-download-files-{suffix}",
-        min_success_ratio=min_success_ratio,
-        title=name,
-        delete_files=delete_files,
-        complete_answers=complete_answers,
-        **files,
-    )
-    collected = workflow.add_entity(collect, **_rounds(uploads, batches))
-    workflow.add_workflow_output("batch_output", collected.outputs["result"], BatchResult)
-    downloads = [collected]
-    if delete_files:
-        # A step of its own: by the time it begins, Flyte has the results.
-        delete = DeleteFilesTask(name=f"openai-delete-files-{suffix}", **files)
-        downloads.append(workflow.add_entity(delete, results=[batch.outputs["result"] for batch in batches]))
-        collected.runs_before(downloads[-1])
-    for nodes, memory in ((uploads, file_upload_mem), (downloads, file_download_mem)):
-        for node in nodes:
-            node.with_overrides(requests=Resources(mem=memory), limits=Resources(mem=memory))
-    return workflow
-
-
-def _rounds(uploads: list[Node], batches: list[Node]) -> dict[str, Any]:
-    """The inputs of a step that reads the results so far."""
-    return {
-        "indexes": [upload.outputs["index"] for upload in uploads],
-        "results": [batch.outputs["result"] for batch in batches],
+    batch = {
+        "config": config,
+        "openai_organization": openai_organization,
+        "openai_project": openai_project,
+        "secret": secret,
+        "max_concurrent_batches": max_concurrent_batches,
+        # A later round may still succeed, and a failed one must not lose what came of others.
+        "tolerant": max_resubmissions > 0,
+        "delete_files": delete_files,
+        "metadata": TaskMetadata(retries=retries, timeout=timeout),
     }
+    collect = {
+        "min_success_ratio": min_success_ratio,
+        "title": name,
+        "delete_files": delete_files,
+        "complete_answers": complete_answers,
+    }
+    reserve_name(f"openai-batch-{suffix}", arguments)
+    wiring = _Wiring(suffix, Iterator[JSON] if is_json_iterator else JSONLFile)
+    for number in range(max_resubmissions + 1):
+        wiring.add_round(number, upload={**upload, **files}, batch=batch)
+    wiring.add_collection({**collect, **files})
+    if delete_files:
+        wiring.add_deletion(files)
+    return wiring.finish(upload_memory=file_upload_mem, download_memory=file_download_mem)
+
+
+class _Wiring:
+    """The workflow while its steps are added.
+
+    Args:
+        suffix: Ending of the names of the workflow and its steps.
+        input_type: The type of the requests.
+    """
+
+    def __init__(self, suffix: str, input_type: Any) -> None:
+        self._suffix = suffix
+        self._workflow = Workflow(name=f"openai-batch-{suffix}")
+        self._workflow.add_workflow_input("jsonl_in", input_type)
+        self._uploads: list[Node] = []
+        self._batches: list[Node] = []
+        self._downloads: list[Node] = []
+
+    def add_round(self, number: int, *, upload: dict[str, Any], batch: dict[str, Any]) -> None:
+        """Upload the requests, or in a later round those that are worth running again, and run them."""
+        again = f"-again-{number}" if number else ""
+        task = (UploadAgainTask if number else UploadShardsTask)(f"openai-file-upload-{self._suffix}{again}", **upload)
+        earlier = self._rounds() if number else {}
+        uploaded = self._workflow.add_entity(task, jsonl_in=self._workflow.inputs["jsonl_in"], **earlier)
+        files = {output: uploaded.outputs[output] for output in ("input_file_ids", "requests")}
+        run = BatchShardsTask(f"openai-batch-{self._suffix}{again}", **batch)
+        self._uploads.append(uploaded)
+        self._batches.append(self._workflow.add_entity(run, **files))
+
+    def add_collection(self, options: dict[str, Any]) -> None:
+        """Download the results of all rounds, and join them: the output of the workflow."""
+        task = CollectResultsTask(f"openai-download-files-{self._suffix}", **options)
+        collected = self._workflow.add_entity(task, **self._rounds())
+        self._workflow.add_workflow_output("batch_output", collected.outputs["result"], BatchResult)
+        self._downloads.append(collected)
+
+    def add_deletion(self, options: dict[str, Any]) -> None:
+        """Delete the files at OpenAI, in a step of its own: when it begins, Flyte has the results."""
+        task = DeleteFilesTask(name=f"openai-delete-files-{self._suffix}", **options)
+        deleted = self._workflow.add_entity(task, results=self._rounds()["results"])
+        self._downloads[-1].runs_before(deleted)
+        self._downloads.append(deleted)
+
+    def finish(self, *, upload_memory: str, download_memory: str) -> Workflow:
+        """The workflow, with the memory of its steps in containers."""
+        for nodes, memory in ((self._uploads, upload_memory), (self._downloads, download_memory)):
+            for node in nodes:
+                node.with_overrides(requests=Resources(mem=memory), limits=Resources(mem=memory))
+        return self._workflow
+
+    def _rounds(self) -> dict[str, Any]:
+        """The inputs of a step that reads the results so far."""
+        return {
+            "indexes": [upload.outputs["index"] for upload in self._uploads],
+            "results": [batch.outputs["result"] for batch in self._batches],
+        }
 
 
 def _seconds(input_expires_after: timedelta | None) -> int | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import no_such_file
+from .errors import invalid_value, no_such_file
 from .settings import FILE_RETENTION
 
 __all__ = ["FileStore", "StoredFile"]
@@ -113,6 +113,19 @@ class FileStore:
         if stored is None or not stored.is_visible(project, now):
             raise no_such_file(file_id)
         return stored
+
+    def input_path(self, file_id: str, *, project: str, now: float) -> Path | None:
+        """Where the input file of a new batch is; `None` if this project cannot see it.
+
+        Raises:
+            ApiError: 400 when it was uploaded for another purpose.
+        """
+        stored = self._files.get(file_id)
+        if stored is None or not stored.is_visible(project, now):
+            return None
+        if stored.purpose != "batch":
+            raise invalid_value("input_file_id", file_id, "a file of purpose 'batch'")
+        return stored.path
 
     def forget(self, file_id: str, *, project: str, now: float) -> StoredFile:
         """Take a file off the list. Its bytes are the caller's now: a batch may still be reading them.

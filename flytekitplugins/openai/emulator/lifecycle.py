@@ -26,6 +26,17 @@ class Lifecycle:
         self._faults = faults
         self.responder = responder
 
+    def get(self, batch_id: str, *, project: str) -> Batch:
+        """A batch of this project.
+
+        Raises:
+            ApiError: 404 when it has none of that id.
+        """
+        batch = self.batches.get(batch_id)
+        if batch is None or batch.project != project:
+            raise ApiError(404, f"No batch found with id '{batch_id}'.")
+        return batch
+
     def settle(self, now: float, settings: Settings) -> None:
         """Let every batch live through what has happened until `now`, in the order it happened."""
         if self._settling:

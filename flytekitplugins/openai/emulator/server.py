@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import socket
 import tempfile
@@ -22,6 +20,7 @@ from .app import build_app
 from .control import control_routes
 from .faults import Fault
 from .gateway import Call, Gateway
+from .quick_server import QuickServer
 from .responder import Responder, echo
 from .service import OpenAIService
 from .settings import Settings
@@ -29,7 +28,6 @@ from .settings import Settings
 __all__ = ["Emulator"]
 
 _STOP_TIMEOUT = 10.0
-_TIDY_TIMEOUT = 0.1
 
 
 class Emulator:
@@ -74,7 +72,7 @@ class Emulator:
         self._address = (host, port)
         self._strict = strict
         self._listener: socket.socket | None = None
-        self._server: _Server | None = None
+        self._server: QuickServer | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -167,7 +165,7 @@ class Emulator:
             log_level="critical",
             access_log=False,
         )
-        self._server = _Server(config)
+        self._server = QuickServer(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name="openai-emulator", daemon=True
         )
@@ -218,48 +216,3 @@ class Emulator:
         for protocol in list(self._server.server_state.connections):
             if isinstance(protocol, H11Protocol) and protocol.client == tuple(scope["client"] or ()):
                 protocol.transport.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, except that it stops at once. The original takes 0.2 s, and every test would wait for it."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ended = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._told = asyncio.Event()
-
-    def stop(self) -> None:
-        """End the server, from any thread."""
-        self.should_exit = self.force_exit = True
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # It has stopped already, and its loop is closed.
-                self._loop.call_soon_threadsafe(self._told.set)
-
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            super().run(sockets)
-        finally:
-            self.ended.set()
-
-    async def main_loop(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        while not await self.on_tick(0):
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._told.wait(), 1)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        for listener in sockets or []:
-            listener.close()
-        for connection in self.server_state.connections:
-            if isinstance(connection, H11Protocol):
-                connection.transport.close()
-        tasks = set(self.server_state.tasks)
-        if tasks:
-            # What has answered may still have a file to close; what an ordered delay holds up is not waited for.
-            _, tasks = await asyncio.wait(tasks, timeout=_TIDY_TIMEOUT)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

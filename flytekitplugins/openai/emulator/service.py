@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from .batch import LIVE, Batch, ResultFiles
 from .clock import Clock
-from .errors import ApiError, invalid_value
+from .errors import ApiError
 from .faults import CallFault, Fault, FaultBooks
 from .files import FileStore, StoredFile
 from .lifecycle import Lifecycle
@@ -170,7 +170,7 @@ class OpenAIService:
                 project=project,
                 endpoint=endpoint,
                 input_file_id=input_file_id,
-                input_path=self._input_path(input_file_id, project, now),
+                input_path=self._files.input_path(input_file_id, project=project, now=now),
                 metadata=metadata,
                 settings=self.settings,
                 results=ResultFiles(self._files.new_path(), self._files.new_path()),
@@ -205,7 +205,7 @@ class OpenAIService:
         """
         with self._lock:
             now = self._settle()
-            return self._find(batch_id, project).to_dict(now)
+            return self._life.get(batch_id, project=project).to_dict(now)
 
     def cancel_batch(self, batch_id: str, *, project: str) -> dict[str, Any]:
         """Ask for a batch to stop.
@@ -215,7 +215,7 @@ class OpenAIService:
         """
         with self._lock:
             now = self._settle()
-            batch = self._find(batch_id, project)
+            batch = self._life.get(batch_id, project=project)
             if batch.status not in LIVE | {"cancelled"}:
                 raise ApiError(409, f"Cannot cancel a batch with status '{batch.status}'.")
             if batch.status in LIVE - {"cancelling"}:
@@ -247,18 +247,3 @@ class OpenAIService:
         with self._lock:
             self._ids += 1
             return f"{prefix}{self._ids:024x}"
-
-    def _find(self, batch_id: str, project: str) -> Batch:
-        batch = self._life.batches.get(batch_id)
-        if batch is None or batch.project != project:
-            raise ApiError(404, f"No batch found with id '{batch_id}'.")
-        return batch
-
-    def _input_path(self, file_id: str, project: str, now: float) -> Path | None:
-        try:
-            stored = self._files.get(file_id, project=project, now=now)
-        except ApiError:
-            return None
-        if stored.purpose != "batch":
-            raise invalid_value("input_file_id", file_id, "a file of purpose 'batch'")
-        return stored.path

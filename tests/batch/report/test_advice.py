@@ -1,7 +1,7 @@
 import pytest
 
 from flytekitplugins.openai.batch.report.advice import AGAIN, BY_CODE, OTHERWISE, REQUEST, TROUBLE, advice_for
-from flytekitplugins.openai.batch.results.lines import Failure, is_worth_running_again
+from flytekitplugins.openai.batch.results.failures import Failure, is_worth_running_again
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytekitplugins.openai.batch.results import join
-from flytekitplugins.openai.batch.results.join import Fate, InconsistentResultsError, Room, Round, ShardResults, merge
-from flytekitplugins.openai.batch.results.lines import Failure, failure_in, read_line
+from flytekitplugins.openai.batch.results import shard_results
+from flytekitplugins.openai.batch.results.failures import Failure, failure_in
+from flytekitplugins.openai.batch.results.join import InconsistentResultsError, Round, merge
+from flytekitplugins.openai.batch.results.lines import read_line
+from flytekitplugins.openai.batch.results.shard_results import Fate, Room, ShardResults
 from tests.builders import make_answer, make_lost, make_refusal
 
 
@@ -123,7 +125,7 @@ def test_line_that_cannot_be_read_is_told_to_its_request(tmp_path):
 
 def test_results_are_read_where_there_is_no_pread(tmp_path, monkeypatch):
     """Windows has none, and the last step would die after everything has been paid for."""
-    monkeypatch.setattr(join, "READ_AT", join.seek_and_read)
+    monkeypatch.setattr(shard_results, "READ_AT", shard_results.seek_and_read)
     answers = [make_answer(custom_id) for custom_id in "abc"]
     rows = list(make_round(tmp_path, [(0, ["c", "a", "b"])], [answers]).rows())
     assert [line for _, _, line in rows] == [answers[2], answers[0], answers[1]]

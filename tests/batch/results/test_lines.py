@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from flytekitplugins.openai.batch.results.lines import (
+from flytekitplugins.openai.batch.results.failures import (
     Failure,
     failure_in,
     is_worth_running_again,
     missing_line,
-    read_line,
     salvaged,
 )
+from flytekitplugins.openai.batch.results.lines import read_line
 from flytekitplugins.openai.batch.results.usage import Consumption, Usage
 from tests.builders import encode_line, make_answer, make_lost, make_refusal
 

@@ -18,16 +18,8 @@ from flytekitplugins.openai.batch.container.files import download_file
 from flytekitplugins.openai.batch.container.progress import StepProgress
 from flytekitplugins.openai.batch.index import read_index
 from flytekitplugins.openai.batch.results.counts import Tally
-from flytekitplugins.openai.batch.results.join import (
-    BUFFER_BYTES,
-    Fate,
-    InconsistentResultsError,
-    Room,
-    Round,
-    Row,
-    ShardResults,
-    merge,
-)
+from flytekitplugins.openai.batch.results.join import InconsistentResultsError, Round, merge
+from flytekitplugins.openai.batch.results.shard_results import BUFFER_BYTES, Fate, Room, Row, ShardResults
 from flytekitplugins.openai.exceptions import InconsistentError
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flytekitplugins.openai.batch.results.lines import Failure, is_worth_running_again
+from flytekitplugins.openai.batch.results.failures import Failure, is_worth_running_again
 
 __all__ = ["BY_CODE", "BY_STATUS", "advice_for"]
 

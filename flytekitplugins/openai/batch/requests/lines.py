@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from .endpoints import CHAT_COMPLETIONS, EMBEDDINGS, MODERATIONS, NEEDED, RESPONSES, VERSION, canonical_endpoint
+from .line_problems import problems_of, refuse_constant, syntax_problem
 from .problems import Problems
 
 __all__ = [
-    "EMBEDDINGS",
     "Block",
     "RequestLine",
     "RequestReader",
-    "canonical_endpoint",
 ]
-
-# The moderation endpoint has a default model; every other must be told one.
-# https://platform.openai.com/docs/api-reference/moderations/create#moderations-create-model
-MODERATIONS = "/v1/moderations"
-EMBEDDINGS = "/v1/embeddings"
-CHAT_COMPLETIONS = "/v1/chat/completions"
-RESPONSES = "/v1/responses"
-# Without it OpenAI fails the whole batch, for one such line.
-NEEDED = {CHAT_COMPLETIONS: "messages", RESPONSES: "input", EMBEDDINGS: "input", MODERATIONS: "input"}
-VERSION = "/v1"
 
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -178,9 +168,9 @@ class RequestReader:
         """A request that the quick decoder did not take: it may be good all the same."""
         try:
             # From text: given bytes, it would take UTF-16 as well.
-            request = json.loads(line.decode(), parse_constant=_refuse_constant)
+            request = json.loads(line.decode(), parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
-            self._problems.add(number, "is not valid JSON", _explained(error))
+            self._problems.add(number, "is not valid JSON", syntax_problem(error))
             return None
         if not isinstance(request, dict):
             self._problems.add(number, "is not a JSON object", type(request).__name__)
@@ -188,22 +178,13 @@ class RequestReader:
         url = request.get("url")
         if self.endpoint is None and isinstance(url, str) and url.startswith("/"):
             self._expect(url)
-        problems = list(_problems_of(request, self.endpoint))
+        problems = list(problems_of(request, self.endpoint))
         for kind, detail in problems:
             self._problems.add(number, kind, detail)
         if problems:
             return None
         body = request["body"]
         return RequestLine(request["custom_id"], _EmbeddingsBody(body.get("model"), body.get("input")))
-
-
-def canonical_endpoint(url: str) -> str:
-    """An endpoint as OpenAI writes it: Azure leaves out the `/v1`, and some write a slash at the end.
-
-    https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch
-    """
-    path = url.rstrip("/")
-    return path if path == VERSION or path.startswith(f"{VERSION}/") else f"{VERSION}{path}"
 
 
 def _decoder(endpoint: str) -> Callable[[bytes], RequestLine]:
@@ -221,58 +202,3 @@ def _decoder(endpoint: str) -> Callable[[bytes], RequestLine]:
         gc=False,
     )
     return cast(Callable[[bytes], RequestLine], msgspec.json.Decoder(kind).decode)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _explained(error: ValueError | RecursionError) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at column {error.colno:,}"
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start + 1:,} is not UTF-8"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-
-
-def _problems_of(request: dict[str, Any], endpoint: str | None) -> Iterator[tuple[str, str]]:
-    custom_id, body = request.get("custom_id"), request.get("body")
-    if custom_id is None or custom_id == "":
-        yield "has no custom_id", "a text" if custom_id is None else "it is ''"
-    elif not isinstance(custom_id, str):
-        yield "has a custom_id that is no text", f"it is {custom_id!r}"
-    method, url = request.get("method"), request.get("url")
-    if method is None:
-        yield "has no method", "'POST'"
-    elif method != "POST":
-        yield "has another method than POST", f"{method!r}"
-    yield from _problems_of_url(url, endpoint)
-    if not isinstance(body, dict):
-        yield "has no body", "an object" if body is None else f"it is of type {type(body).__name__}"
-        return
-    canonical = canonical_endpoint(endpoint) if endpoint else ""
-    model = body.get("model")
-    if not (isinstance(model, str) and model) and not (model is None and canonical == MODERATIONS):
-        yield "has no model in its body", "a text" if model is None else f"it is {model!r}"
-    if canonical in NEEDED:
-        yield from _problems_of_input(body.get(NEEDED[canonical]), NEEDED[canonical])
-    if body.get("stream"):
-        yield "asks for a stream", "which a batch cannot give"
-
-
-def _problems_of_url(url: Any, endpoint: str | None) -> Iterator[tuple[str, str]]:
-    if isinstance(url, str) and "://" in url:
-        yield "has an absolute url", f"{url!r}; write the path alone, such as '/v1/chat/completions'"
-    elif not isinstance(url, str) or not url:
-        yield "has no url", f"{endpoint or CHAT_COMPLETIONS!r}" if url is None else f"it is {url!r}"
-    elif endpoint is not None and canonical_endpoint(url) != canonical_endpoint(endpoint):
-        remedy = f"config={{'endpoint': {url!r}}} would make it one for this"
-        yield "has another url than the endpoint", f"{url!r}, and the batch is for {endpoint!r}; {remedy}"
-
-
-def _problems_of_input(given: Any, name: str) -> Iterator[tuple[str, str]]:
-    """What a model is asked: messages are a list, and any other input may be a text, too; neither may be empty."""
-    is_text = isinstance(given, str) and name != "messages"
-    if not given or not (is_text or isinstance(given, list)):
-        form = "a list" if name == "messages" else "a text or a list"
-        yield f"has no {name} in its body", form if given is None else f"it is {given!r}, and must be {form}"

@@ -9,8 +9,9 @@ from itertools import chain, islice
 from flytekitplugins.openai._lines import LineTooLongError, whole_lines
 
 from .duplicates import UniqueIds, find_repetitions
+from .endpoints import EMBEDDINGS, canonical_endpoint
 from .file_kinds import HEAD, complaint_about
-from .lines import EMBEDDINGS, Block, RequestLine, RequestReader, canonical_endpoint
+from .lines import Block, RequestLine, RequestReader
 from .problems import SHOWN, BadRequestsError, Problems
 
 __all__ = ["Complete", "Cutter", "Limits", "Lines", "Shard"]

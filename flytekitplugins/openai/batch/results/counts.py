@@ -8,7 +8,8 @@ from pathlib import Path
 
 from flytekitplugins.openai._text import shortened, whole
 
-from .lines import Failure, failure_in, is_worth_running_again, read_line
+from .failures import Failure, failure_in, is_worth_running_again
+from .lines import read_line
 from .usage import Consumption
 
 __all__ = ["Kind", "Tally", "tally_files"]

@@ -2,206 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
-from .lines import INTERNAL, MISSING, missing_line, read_line, salvaged
+from .shard_results import Fate, Row, ShardResults
 from .usage import Consumption
 
 __all__ = [
-    "BUFFER_BYTES",
-    "Fate",
     "InconsistentResultsError",
-    "Room",
     "Round",
-    "Row",
-    "ShardResults",
     "merge",
 ]
 
-# Fewer and larger reads and writes make the join twice as fast.
-BUFFER_BYTES = 1 << 18
 # How many ids are told of when they do not add up.
 SHOWN = 5
-# Where a line stands, in one number, because 50,000 tuples take ten megabytes: its offset, its size (31 bits), which of
-# the two files (1 bit), and whether it succeeded (1 bit).
-_OFFSET = 33
-_LONGEST = (1 << 31) - 1
 
 
 class InconsistentResultsError(ValueError):
     """What came back is not what was asked for."""
-
-
-class Fate:
-    """What became of a request. The better of two is the greater."""
-
-    MISSING, FAILED, SUCCEEDED = range(3)
-
-
-# A request's `custom_id`, its fate, and the line that came back for it: OpenAI's own, or one of ours in its form.
-# It is a plain tuple because a named one takes four times as long to make.
-Row = tuple[str, int, bytes]
-
-
-@dataclass(frozen=True)
-class _Absence:
-    """Why nothing came back for a shard's requests.
-
-    Attributes:
-        by_line: What OpenAI found wrong with a line, as (code, message) by the line's number.
-        otherwise: For all other requests of the shard, the same.
-    """
-
-    by_line: Mapping[int, tuple[str, str]]
-    otherwise: tuple[str, str]
-
-    @classmethod
-    def of(cls, batch: Mapping[str, Any]) -> _Absence:
-        """By the batch object that the batch step handed on."""
-        name = f"batch {batch['id']!r}" if batch.get("id") else "its batch"
-        by_line: dict[int, tuple[str, str]] = {}
-        for error in (batch.get("errors") or {}).get("data") or ():
-            code, message = error.get("code") or INTERNAL, error.get("message") or "no reason given"
-            if error.get("line") is None:
-                return cls(by_line, (code, message))
-            by_line.setdefault(int(error["line"]), (code, message))
-        if by_line:
-            line = min(by_line)
-            reason = f"{name} was refused because of another request, in its line {line:,}: {': '.join(by_line[line])}"
-        else:
-            reason = f"nothing came back for it from {name}, which is {batch.get('status') or 'not known of'}"
-        return cls(by_line, (MISSING, reason))
-
-    def at(self, line: int) -> tuple[str, str]:
-        """Code and message for the request that stands in this line of its shard, counted from 1."""
-        return self.by_line.get(line, self.otherwise)
-
-
-@dataclass
-class Room:
-    """Memory for lines, in bytes: reading one back by itself takes a quarter of the time of the join.
-
-    It is for all shards that are held at once; the first takes it all, and the others do without.
-    """
-
-    left: int = 32 * 1024 * 1024
-
-    def take(self) -> int:
-        """All there is."""
-        taken, self.left = self.left, 0
-        return taken
-
-
-class ShardResults:
-    """What came back for one shard: the first lines themselves, and of all others where they stand.
-
-    Args:
-        paths: The files that the batch wrote, as downloaded: at most two. They are removed when they have been read.
-        batch: The batch object.
-        room: For the lines that are kept.
-    """
-
-    def __init__(self, paths: Sequence[Path], batch: Mapping[str, Any], room: Room | None = None) -> None:
-        self.consumption = Consumption()
-        self.unreadable = 0
-        self._paths = paths
-        self._room = room or Room(0)
-        self._kept = self._room.take()
-        self._absence = _Absence.of(batch)
-        self._passed = 0
-        self._found: dict[str, Row | int] = {}
-        # Of lines that could not be read: what is said of the requests that have no other.
-        self._salvaged: dict[str, bytes] = {}
-        for number, path in enumerate(paths):
-            self._scan(number, path)
-        # Windows would otherwise change the ends of lines.
-        self._files = [os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for path in paths]
-
-    def rows(self, custom_ids: Sequence[str]) -> list[Row]:
-        """What came back for these, which are the next ones of the shard."""
-        take, read, files = self._found.pop, READ_AT, self._files
-        first, self._passed = self._passed + 1, self._passed + len(custom_ids)
-        rows: list[Row] = []
-        for position, custom_id in enumerate(custom_ids, start=first):
-            found = take(custom_id, None)
-            if isinstance(found, tuple):
-                rows.append(found)
-            elif found is None and (line := self._salvaged.get(custom_id, b"")):
-                rows.append((custom_id, Fate.FAILED, line))
-            elif found is None:
-                line = missing_line(custom_id, *self._absence.at(position))
-                rows.append((custom_id, Fate.MISSING, line))
-            else:
-                line = read(files[(found >> 1) & 1], (found >> 2) & _LONGEST, found >> _OFFSET)
-                rows.append((custom_id, Fate.SUCCEEDED if found & 1 else Fate.FAILED, line))
-        if not self._found:
-            self.close()
-        return rows
-
-    @property
-    def strangers(self) -> list[str]:
-        """The `custom_id`s of lines that nobody has asked for."""
-        return list(self._found)
-
-    def close(self) -> None:
-        """Let go of the files and the memory. Whatever is asked for now is missing."""
-        for file in self._files:
-            os.close(file)
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-        self._files, self._paths, self._found = [], [], {}
-        self._room.left, self._kept = self._room.left + self._kept, 0
-
-    def _scan(self, number: int, path: Path) -> None:
-        kept, consumption = self._found, self.consumption
-        # All the room is for the output; the error file is small most often.
-        offset, room = 0, self._kept if number == 0 else 0
-        _end_last_line(path)
-        with path.open("rb", BUFFER_BYTES) as lines:
-            for line in lines:
-                found = read_line(line)
-                if found is not None:
-                    custom_id, succeeded = found.custom_id, found.succeeded
-                    place: Row | int
-                    if offset < room:
-                        place = custom_id, Fate.SUCCEEDED if succeeded else Fate.FAILED, line
-                    else:
-                        place = offset << _OFFSET | len(line) << 2 | number << 1 | succeeded
-                    known = kept.setdefault(custom_id, place)
-                    # Of two lines of one request, the one that succeeded is taken.
-                    if known is not place and succeeded and not _succeeded(known):
-                        kept[custom_id] = known = place
-                    if known is place and succeeded:
-                        found.count_in(consumption)
-                elif line.strip():
-                    self.unreadable += 1
-                    self._salvaged.update([rest] if (rest := salvaged(line)) is not None else [])
-                offset += len(line)
-
-
-def seek_and_read(file: int, size: int, offset: int) -> bytes:
-    """As `os.pread`, which Windows has not: nobody else reads from this file."""
-    os.lseek(file, offset, os.SEEK_SET)
-    return os.read(file, size)
-
-
-READ_AT = getattr(os, "pread", seek_and_read)
-
-
-def _succeeded(found: Row | int) -> bool:
-    return bool(found & 1) if isinstance(found, int) else found[1] == Fate.SUCCEEDED
-
-
-def _end_last_line(path: Path) -> None:
-    """Its line may come before another in the order of the input."""
-    with path.open("rb+") as file:
-        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
-            file.write(b"\n")
 
 
 @dataclass

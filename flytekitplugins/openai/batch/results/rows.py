@@ -10,7 +10,9 @@ from typing import Any, Generic, TypeVar
 from flytekitplugins.openai._text import shortened, whole
 
 from .bodies import ToolCall, candidates, finish_reasons, shortcomings, texts_in, tool_calls_in, vector_in
-from .lines import UNREADABLE, body_of, failure_of, object_in, read_line
+from .failures import UNREADABLE, failure_of
+from .json_objects import body_of, object_in
+from .lines import read_line
 from .usage import Usage
 
 __all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]

@@ -1,0 +1,128 @@
+"""Why a request failed, by its result line, and whether it is worth running again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flytekitplugins.openai._text import shortened, whole
+
+from .json_objects import body_of, mapping_in, object_in, whole_number
+
+__all__ = [
+    "INTERNAL",
+    "MISSING",
+    "UNREADABLE",
+    "Failure",
+    "failure_in",
+    "failure_of",
+    "is_worth_running_again",
+    "lack_of_answer",
+    "missing_line",
+    "salvaged",
+]
+
+# Codes of requests that never got an HTTP answer, and statuses, of what may go well the next time.
+# https://platform.openai.com/docs/guides/batch#batch-expiration, https://platform.openai.com/docs/guides/error-codes
+MISSING = "missing"
+INTERNAL = "internal_error"
+# Codes of our own, for lines that have no answer in them, whatever their status says.
+NO_ANSWER, EMPTY_ANSWER, UNREADABLE = "no_answer", "empty_answer", "unreadable_line"
+CODES_WORTH_IT = frozenset(
+    {
+        *("batch_expired", "batch_cancelled", "request_timeout", "rate_limit_exceeded", "server_error"),
+        *(MISSING, INTERNAL, NO_ANSWER, EMPTY_ANSWER, UNREADABLE),
+    }
+)
+STATUSES_WORTH_IT = frozenset({408, 409, 429})
+NO_CODE = "unknown"
+# As the SDK words its errors, which some servers write in place of a status.
+STATUS_IN_WORDS = re.compile(r"Error code: ([45]\d\d)\b")
+CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+LONGEST_TEXT = 1_000
+# What a request has, and what an answer of one of the endpoints has.
+ASKED = ("messages", "input", "prompt")
+ANSWERED = ("choices", "output", "data", "results", "object", "id")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a line says that did not succeed; `status` is the HTTP status, where there was an answer."""
+
+    code: str
+    message: str
+    status: int | None = None
+
+
+def failure_in(line: bytes) -> Failure:
+    """What went wrong, by a line that did not succeed: OpenAI's word for it, or the model endpoint's."""
+    return failure_of(object_in(line))
+
+
+def failure_of(found: Mapping[str, Any]) -> Failure:
+    """The same, by the object that the line holds."""
+    response = mapping_in(found.get("response"))
+    body = body_of(found)
+    status = whole_number(response.get("status_code"))
+    if lack := lack_of_answer(found):
+        return Failure(*lack)
+    # OpenAI has an object; others a text, or what would be in the object beside it.
+    errors = [error for error in (found.get("error"), body.get("error"), body or response.get("body")) if error]
+    said = next((error for error in errors if isinstance(error, Mapping)), {})
+    text = next((error for error in errors if isinstance(error, str)), "")
+    message = whole(str(said.get("message") or text or "no reason given"))
+    if status is None and (told := STATUS_IN_WORDS.match(message)):
+        status = int(told[1])
+    code = said.get("code") or said.get("type") or status or NO_CODE
+    return Failure(whole(str(code)), message, status)
+
+
+def lack_of_answer(found: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Code and message for a line without an error that has no answer either; `None` for any other.
+
+    Half of a batch has been seen to have status 0 and no body, and gateways answer 200 with an empty body, or with the
+    request itself. https://github.com/tidyverse/ellmer/issues/830, https://github.com/BerriAI/litellm/pull/37457
+    """
+    response = found.get("response")
+    if found.get("error") or not isinstance(response, Mapping):
+        return None
+    status, body = whole_number(response.get("status_code")), body_of(found)
+    if status == 0 and not body.get("error"):
+        return NO_ANSWER, "OpenAI wrote no answer of the model's: the HTTP status is 0"
+    if status is None or not 200 <= status < 300:
+        return None
+    if not body and not response.get("body"):
+        return EMPTY_ANSWER, f"the answer with the HTTP status {status} is empty"
+    if any(name in body for name in ASKED) and not any(name in body for name in ANSWERED):
+        return EMPTY_ANSWER, f"the answer with the HTTP status {status} is the request itself"
+    return None
+
+
+def is_worth_running_again(failure: Failure) -> bool:
+    """Whether a request may well succeed the next time, for all that is known."""
+    if failure.status is None:
+        return failure.code in CODES_WORTH_IT
+    return failure.status in STATUSES_WORTH_IT or failure.status >= 500
+
+
+def missing_line(custom_id: str, code: str, message: str) -> bytes:
+    """A line for a request of which nothing came back, in the form of OpenAI's error lines."""
+    error = {"code": code, "message": message}
+    line = {"id": None, "custom_id": custom_id, "response": None, "error": error}
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def salvaged(line: bytes) -> tuple[str, bytes] | None:
+    """Of a line that nobody can read: whose it is, and a line in its place that holds its text; `None` if nobody's."""
+    named = CUSTOM_ID.search(line)
+    if named is None:
+        return None
+    try:
+        custom_id = json.loads(named[1])
+    except ValueError:
+        return None
+    text = shortened(line.decode(errors="replace").strip(), LONGEST_TEXT)
+    return custom_id, missing_line(custom_id, UNREADABLE, f"this is no line of results: {text}")

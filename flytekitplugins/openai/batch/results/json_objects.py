@@ -1,0 +1,51 @@
+"""Reads objects of result lines tolerantly: what has the wrong type counts as empty."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["body_of", "mapping_in", "mappings_in", "object_in", "whole_number"]
+
+
+def object_in(line: bytes, *, errors: str = "strict") -> Mapping[str, Any]:
+    """The object that a line holds; an empty one if it holds none.
+
+    Args:
+        line: The line, perhaps with the mark with which some programs begin a file.
+        errors: What becomes of bytes that are no UTF-8, as for `bytes.decode`.
+    """
+    try:
+        return mapping_in(json.loads(line.decode("utf-8-sig", errors)))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def body_of(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body of the answer in a line's object; an empty one if there was no answer."""
+    body = mapping_in(found.get("response")).get("body")
+    # Some servers write the body as a text that holds JSON.
+    return object_in(body.encode(errors="replace")) if isinstance(body, str) else mapping_in(body)
+
+
+def mappings_in(value: object) -> list[Mapping[str, Any]]:
+    """The objects in a list; none if it is no list."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def mapping_in(value: object) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def whole_number(value: object) -> int | None:
+    """The value if it is a whole number of at most 64 bits, also as a text or a float; else `None`."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if abs(value) <= sys.maxsize else None

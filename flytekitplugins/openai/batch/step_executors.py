@@ -1,0 +1,170 @@
+"""What the steps of `create_batch` run in their containers."""
+
+# No `from __future__ import annotations`: flytekit reads the types of the interfaces.
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, List  # noqa: UP035 (flytekit reads them)
+
+import flytekit
+from flytekit import FlyteContextManager
+from flytekit.core.shim_task import ShimTaskExecutor
+from flytekit.core.type_engine import TypeEngine
+from flytekit.models.literals import LiteralMap
+from flytekit.models.task import TaskTemplate
+from flytekit.types.file import JSONLFile
+
+from flytekitplugins.openai._client import Account, sync_client
+from flytekitplugins.openai._flyte import said_plainly
+from flytekitplugins.openai._lines import whole_lines
+from flytekitplugins.openai.exceptions import TooFewSucceededError
+
+from .container.deck import publish_report
+from .container.download import Ran, collect, outcomes
+from .container.files import delete_file
+from .container.progress import StepProgress
+from .container.tasks import account_of, chunks_of, name_of, size_of, working_directory
+from .container.upload import Uploads, upload_shards
+from .requests.sharding import Cutter, Limits
+from .results.failures import failure_in, is_worth_running_again
+from .results.join import InconsistentResultsError
+from .results.shard_results import Fate, Row
+from .task import (
+    BatchResult,
+)
+
+if TYPE_CHECKING:
+    import openai
+
+
+__all__ = [
+    "UPLOADED",
+    "CollectResultsExecutor",
+    "DeleteFilesExecutor",
+    "UploadAgainExecutor",
+    "UploadShardsExecutor",
+]
+
+BEYOND_ONE_POD = "map a launch plan of the workflow over several inputs instead"
+UPLOADED: dict[str, type] = {"input_file_ids": List[str], "requests": int, "index": JSONLFile}  # noqa: UP006
+
+
+class UploadShardsExecutor(ShimTaskExecutor[Any]):
+    """Runs an `UploadShardsTask` in its container."""
+
+    @said_plainly()
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Upload the input; returns the files' ids, the number of requests, and the index."""
+        file = kwargs["jsonl_in"]
+        return _upload(tt, file, lambda: chunks_of(file))
+
+
+class UploadAgainExecutor(ShimTaskExecutor[Any]):
+    """Runs an `UploadAgainTask` in its container."""
+
+    @said_plainly()
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Upload what is worth running again; returns the same as the first upload."""
+        file, account = kwargs["jsonl_in"], account_of(tt)
+        rounds, directory = _rounds(kwargs), working_directory()
+        with (
+            sync_client(account) as client,
+            outcomes(rounds, client, account=account, directory=directory) as rows,
+        ):
+            return _upload(tt, file, lambda: _worth_running_again(chunks_of(file), rows), may_be_empty=True)
+
+
+class CollectResultsExecutor(ShimTaskExecutor[Any]):
+    """Runs a `CollectResultsTask` in its container."""
+
+    @said_plainly()
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Join the results of all rounds with the requests."""
+        directory = working_directory()
+        output, errors, report = (directory / name for name in ("output_file.jsonl", "error_file.jsonl", "report.html"))
+        rounds, account = _rounds(kwargs), account_of(tt)
+        with sync_client(account) as client, StepProgress(tt.id.name, total=_requests_in(rounds)) as progress:
+            tally = collect(
+                rounds,
+                client,
+                output=output,
+                errors=errors,
+                account=account,
+                directory=directory,
+                progress=progress,
+            )
+        complete = bool(tt.custom.get("complete_answers"))
+        complaint = tally.complaint(tt.custom["min_success_ratio"], complete_answers=complete)
+        batches = [ran.result.get("batches") or [] for ran in rounds]
+        publish_report(tt, batches, tally, page=report, complaint=complaint)
+        if complaint:
+            if tt.custom.get("delete_files") and not tally.succeeded:
+                # Nobody will come back for them; with anything that succeeded in them, somebody may.
+                with sync_client(account) as client:
+                    _delete_files(client, [ran.result for ran in rounds], account)
+            raise TooFewSucceededError(complaint)
+        return BatchResult.of(tally, output=output, errors=errors, report=report)
+
+
+class DeleteFilesExecutor(ShimTaskExecutor[Any]):
+    """Runs a `DeleteFilesTask` in its container."""
+
+    @said_plainly()
+    def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
+        """Delete every file that the batches read or wrote."""
+        account = account_of(tt)
+        with sync_client(account) as client:
+            _delete_files(client, kwargs["results"], account)
+
+
+def _delete_files(client: "openai.OpenAI", results: Iterable[Mapping[str, Any]], account: Account) -> None:
+    """Delete every file that these batches read or wrote."""
+    names = ("input_file_id", "output_file_id", "error_file_id")
+    batches = [batch for result in results for batch in result["batches"]]
+    for file_id in dict.fromkeys(batch.get(name) for batch in batches for name in names):
+        if file_id:
+            delete_file(client, file_id, account)
+
+
+def _upload(template: TaskTemplate, file: JSONLFile, open_input: Any, *, may_be_empty: bool = False) -> LiteralMap:
+    index = working_directory() / "index.jsonl"
+    cutter = Cutter(template.custom["endpoint"], limits=Limits(), many=BEYOND_ONE_POD, may_be_empty=may_be_empty)
+    uploads = Uploads.of(name_of(file), flytekit.current_context().output_metadata_prefix)
+    with StepProgress(template.id.name, total=size_of(file)) as progress, index.open("wb") as target:
+        expires_after = template.custom.get("input_expires_after")
+        uploaded = upload_shards(
+            open_input,
+            cutter,
+            uploads=uploads,
+            account=account_of(template),
+            index=target,
+            progress=progress,
+            # In a protobuf Struct it was a float.
+            expires_after=None if expires_after is None else int(expires_after),
+        )
+    outputs = {"input_file_ids": uploaded.file_ids, "requests": uploaded.requests, "index": JSONLFile(str(index))}
+    # flytekit takes a list that an executor returns for one of nothing in particular, and refuses it.
+    return TypeEngine.dict_to_literal_map(FlyteContextManager.current_context(), outputs, UPLOADED)
+
+
+def _worth_running_again(chunks: Iterable[bytes], rows: Iterator[Row]) -> Iterator[bytes]:
+    """Those of the input's lines whose requests may well succeed the next time."""
+    for block in whole_lines(chunks, longest=Limits().size):
+        lines = (line for line in block.split(b"\n") if line.strip())
+        chosen = []
+        for line in lines:
+            _, fate, came = next(rows)
+            if fate != Fate.SUCCEEDED and is_worth_running_again(failure_in(came)):
+                chosen.append(line + b"\n")
+        yield b"".join(chosen)
+    # There is none, and if there were, this would be another input.
+    for custom_id, _, _ in rows:
+        raise InconsistentResultsError(f"request {custom_id!r} came back and is not in the input")
+
+
+def _rounds(inputs: dict[str, Any]) -> list[Ran]:
+    indexes, results = inputs["indexes"], inputs["results"]
+    return [Ran(Path(index.download()), result) for index, result in zip(indexes, results, strict=True)]
+
+
+def _requests_in(rounds: list[Ran]) -> int:
+    return sum((batch.get("request_counts") or {}).get("total") or 0 for batch in rounds[0].result["batches"])

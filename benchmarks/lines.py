@@ -21,7 +21,7 @@ from flytekitplugins.openai._credentials import APIKey
 from flytekitplugins.openai.batch.container import download
 from flytekitplugins.openai.batch.container.progress import StepProgress
 from flytekitplugins.openai.batch.container.tasks import chunks_of
-from flytekitplugins.openai.batch.requests.sharding import Cutter
+from flytekitplugins.openai.batch.requests.sharding import Sharder
 
 from .stand_in import API_KEY, ENDPOINT
 
@@ -77,7 +77,7 @@ def _cutting(source: Path) -> Pair:
 
     def cut() -> None:
         # The steps read a file in this way, wherever it is.
-        deque(Cutter(ENDPOINT).cut(lambda: chunks_of(JSONLFile(str(source)))), maxlen=0)
+        deque(Sharder(ENDPOINT).cut(lambda: chunks_of(JSONLFile(str(source)))), maxlen=0)
 
     def parse() -> None:
         loads = orjson.loads
@@ -88,7 +88,7 @@ def _cutting(source: Path) -> Pair:
 
 
 def _joining(index: Path, result: Mapping[str, Any], results: Path) -> Pair:
-    ran = download.Ran(index, result)
+    ran = download.CompletedRound(index, result)
     directory = results / "joined"
     output, errors, copied = (directory / name for name in ("output.jsonl", "errors.jsonl", "copied.jsonl"))
     account = Account(APIKey(API_KEY, "the benchmark"))

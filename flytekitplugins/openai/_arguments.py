@@ -13,7 +13,7 @@ from ._text import shortened
 
 __all__ = ["call_arguments", "check_arguments", "is_positive", "whole_numbers"]
 
-# What the SDK takes for itself beside the API's own parameters, with an example of each.
+# Options of the SDK itself, which are not parameters of the API, with an example of each.
 # https://github.com/openai/openai-python#undocumented-params
 EXTRAS = {
     "extra_headers": {"X-Team": "search"},
@@ -26,7 +26,7 @@ LONGEST_VALUE = 100
 
 
 def check_arguments(config: Mapping[str, Any], *, where: str) -> None:
-    """Find out whether a config can be handed to the SDK, which would say no with a bare error of Python's.
+    """Check that the SDK takes a config; its own refusal is a bare `TypeError`.
 
     What the API's own parameters may be is the API's to say.
 
@@ -46,7 +46,7 @@ def check_arguments(config: Mapping[str, Any], *, where: str) -> None:
         if extra and not isinstance(extra, Mapping):
             raise ValueError(_wrong(name, where, f"be a dictionary, as in {example!r}", extra))
     for name, value in (config.get("extra_headers") or {}).items():
-        # A space at an end would be told as a connection that was lost.
+        # The SDK reports a space at an end as a lost connection.
         is_sendable = (
             isinstance(value, str) and value == value.strip() and value.isascii() and value.expandtabs().isprintable()
         )
@@ -57,12 +57,12 @@ def check_arguments(config: Mapping[str, Any], *, where: str) -> None:
 
 
 def is_positive(value: object) -> bool:
-    """Whether it is a number, and one that a time to wait can be."""
+    """Whether a value is a positive number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def whole_numbers(value: Any) -> Any:
-    """`value` with its whole numbers as integers again: a protobuf Struct, in which they travel, knows only floats."""
+    """`value` with whole numbers as integers again: a protobuf Struct, in which they travel, has only floats."""
     if isinstance(value, Mapping):
         return {name: whole_numbers(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -79,7 +79,7 @@ def call_arguments(request: Mapping[str, Any], function: Callable[..., Any]) -> 
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        # A stand-in of somebody's test, of which Python 3.10 cannot tell the parameters.
+        # A mock in a user's test, whose parameters Python 3.10 does not know.
         return dict(request)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return dict(request)

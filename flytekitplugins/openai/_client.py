@@ -37,19 +37,19 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 # Flyte polls each task every 30 s; the default keep-alive of 5 s would mean a new connection for each poll.
 KEEP_ALIVE_SECONDS = 60.0
 MAX_KEPT_CONNECTIONS = 100
-# More than are kept, because those that wait for slow models must not keep a poll waiting; and half of the 1,024 files
-# that a process may have open where nobody says otherwise, because the service needs some for itself.
+# More than are kept, because calls of slow models must not block a poll; and half of the 1,024 files that a process may
+# have open by default, because the service needs some for itself.
 MAX_CONNECTIONS = 500
 MAX_CLIENTS = 64
 # Flyte cancels a call to the connector after 10 s, in which ours may have to ask OpenAI more than once.
 CALL_SECONDS = 3.5
 CALL_CONNECT_SECONDS = 2.0
-# At most so much of a call's time; otherwise the call would be over before it could tell that it never began.
+# The share of a call's time for connecting; otherwise the call would end before it could say that it never connected.
 CALL_CONNECT_SHARE = 0.9
-# None by the SDK: what fails is tried again with the next poll, or after a second look. The SDK would wait as long as a
-# Retry-After says, up to two minutes, and be cut short before it could tell what the answer was.
+# The next poll retries, not the SDK: that would wait as long as a Retry-After says, up to two minutes, and the call
+# would end before it could report the answer.
 CALL_RETRIES = 0
-# In a container nobody waits: 200 MB may take their time.
+# A container has time: 200 MB may take minutes.
 TRANSFER_SECONDS = 600.0
 TRANSFER_CONNECT_SECONDS = 10.0
 TRANSFER_RETRIES = 5
@@ -57,7 +57,7 @@ TRANSFER_RETRIES = 5
 
 @dataclass(frozen=True)
 class Account:
-    """Whose account at OpenAI a call is for: a key, and optionally an organization and a project."""
+    """An account at OpenAI: a key, and optionally an organization and a project."""
 
     api_key: APIKey
     organization: str | None = None
@@ -65,7 +65,7 @@ class Account:
 
     @classmethod
     def of(cls, api_key: APIKey, *, organization: str | None, project: str | None) -> Account:
-        """The account that a task names; an empty name is none, and white space around it is nobody's.
+        """The account that a task names. Empty names count as none, and white space around them is removed.
 
         Raises:
             InvalidInputError: A name cannot be sent, because it has other characters than a header may have.
@@ -92,7 +92,7 @@ class _LoopClients:
     by_account: OrderedDict[tuple[Account, str], openai.AsyncOpenAI] = field(default_factory=OrderedDict)
 
 
-# A client must never be used on another loop than its connections were made on: the SDK then fails with a bare
+# A client must only be used on the loop that its connections were made on; otherwise the SDK fails with a bare
 # "Event loop is closed", or hangs.
 _clients: dict[asyncio.AbstractEventLoop, _LoopClients] = {}
 
@@ -146,7 +146,7 @@ def _http_client(*, kept_connections: int) -> Any:
 
 
 def call_timeout(seconds: float) -> openai.Timeout:
-    """For a call that may take this long, of which a part must be enough to connect."""
+    """The timeout of a call that may take this long; connecting may take a part of it."""
     return openai.Timeout(seconds, connect=min(CALL_CONNECT_SECONDS, CALL_CONNECT_SHARE * seconds))
 
 
@@ -173,7 +173,7 @@ def sync_client(account: Account) -> Iterator[openai.OpenAI]:
 
 
 def came_over_http(response: object) -> bool:
-    """Whether a reply of the SDK's is a server's; people's tests mock the SDK, and there is no server behind a mock."""
+    """Whether a reply came from a server, and not from a mock of the SDK in a user's test."""
     return isinstance(getattr(response, "headers", None), Mapping)
 
 
@@ -186,12 +186,12 @@ def platform_url(batch_id: str) -> str | None:
 
 
 def _base_url() -> str:
-    """From the operator's environment alone: a task that could set it could have the operator's key sent anywhere."""
+    """From the operator's environment alone: a task that set it could send the operator's key anywhere."""
     return os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
 
 
 def shown_url() -> str:
-    """The base URL without the password that it may hold, or the key in its query."""
+    """The base URL without a password or query, which may hold a key."""
     parts = urlsplit(_base_url())
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 

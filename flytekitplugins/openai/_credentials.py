@@ -15,13 +15,13 @@ __all__ = ["OPENAI_API_KEY", "APIKey", "SecretName", "find_api_key"]
 
 # The secret of the connector service, which the operator sets.
 OPENAI_API_KEY = "FLYTE_OPENAI_API_KEY"
-# Where the SDK itself looks; good enough on a laptop.
+# Where the SDK itself looks. It is enough on a laptop.
 _SDK_VARIABLE = "OPENAI_API_KEY"
 
 
 @dataclass(frozen=True)
 class SecretName:
-    """How Flyte finds a secret. It is a name and may be shown; the secret itself may not."""
+    """The name by which Flyte finds a secret. The name may be shown, the secret may not."""
 
     key: str | None
     group: str | None = None
@@ -82,7 +82,7 @@ def _look_up(name: SecretName) -> str | None:
     except ValueError:
         return None
     # A key with a newline at its end reaches the user as a bare "Connection error."
-    # Not asked whether it is a string: a test of somebody's may have put a stand-in for all of flytekit's context.
+    # Without a check of its type: a user's test may mock all of flytekit's context.
     return value.strip() if value else None
 
 

@@ -53,7 +53,7 @@ STATUSES = {
 
 @contextmanager
 def explained(account: Account, doing: str, *, permission: str = FILES_AND_BATCHES) -> Iterator[None]:
-    """Turn what the SDK raises into one sentence of ours.
+    """Turn an error of the SDK into one of ours, with one sentence.
 
     Args:
         account: Whose key was used: named in the sentence when it is the key that was refused.
@@ -69,22 +69,22 @@ def explained(account: Account, doing: str, *, permission: str = FILES_AND_BATCH
     except OpenAIPluginError:
         raise
     except openai.OpenAIError as error:
-        # From None: a person who reads the sentence is not helped by a hundred lines of the SDK's inside.
+        # From None: a hundred lines of the SDK's internals help nobody who reads the sentence.
         raise _explanation(error, account, doing, permission) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        # A JSON document that breaks off, which the SDK lets through as it is.
+        # A truncated JSON document, which the SDK does not wrap in an error of its own.
         raise UnavailableError(
             f"Could not {doing}: the answer could not be read ({error}).", reason="unreadable"
         ) from None
 
 
 def is_broken(error: openai.APIConnectionError) -> bool:
-    """Whether a connection broke that had been made: a server may have closed it while it was not used."""
+    """Whether an established connection broke: the server may have closed it while it was idle."""
     return not isinstance(error, openai.APITimeoutError) and _was_sent(error)
 
 
 def _was_sent(error: openai.APIConnectionError) -> bool:
-    """Whether OpenAI may have got what was sent before the connection failed."""
+    """Whether OpenAI may have received the request before the connection failed."""
     cause = error.__cause__
     # respx, and other mocks of a network, assert that a request is one they know.
     return type(cause).__name__ not in NEVER_SENT and not isinstance(cause, AssertionError)
@@ -106,7 +106,7 @@ def _explanation(error: openai.OpenAIError, account: Account, doing: str, permis
 
 
 def raise_error_in(answer: object, account: Account, doing: str, *, otherwise: int) -> None:
-    """Raise the error that an answer is in spite of its HTTP status of 200, if it is one.
+    """Raise the error that an answer with HTTP status 200 holds, if it holds one.
 
     OpenAI has answered so for batches that are gone. https://github.com/tensorzero/tensorzero/issues/1198
 

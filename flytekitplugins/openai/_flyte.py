@@ -25,7 +25,7 @@ def is_local_run() -> bool:
 
 
 def beside_running_loop(run: Callable[[], T], *, interrupted: Callable[[Future[T]], None] | None = None) -> T:
-    """Call what runs an event loop of its own: in another thread, if this one runs a loop already.
+    """Call a function that runs its own event loop: in another thread, if this one already runs a loop.
 
     Python runs no loop inside another, and in a notebook's cell, or in an `async def` test, there is one.
 
@@ -54,7 +54,7 @@ def beside_running_loop(run: Callable[[], T], *, interrupted: Callable[[Future[T
 
 @contextmanager
 def said_plainly() -> Iterator[None]:
-    """Let our errors be shown as their sentence, without what led to it.
+    """Show our errors as their sentence, without a traceback.
 
     On a cluster flytekit tells Flyte the traceback of what was raised, but prefers that of its cause; so the cause is a
     twin that was never raised, and has none. In a local run it would only be the same sentence again.

@@ -10,11 +10,11 @@ __all__ = ["LineTooLongError", "whole_lines"]
 
 
 class LineTooLongError(Exception):
-    """A line is longer than any may be."""
+    """A line is longer than allowed."""
 
 
 def whole_lines(chunks: Iterable[bytes], *, longest: int) -> Iterator[bytes]:
-    """The chunks again, but each ends with a line; what is not ended by a newline gets one.
+    """The chunks, cut at the ends of lines; a last line without a newline gets one.
 
     A byte order mark at the beginning is dropped.
 

@@ -17,7 +17,7 @@ _HELP = {
     "refused_tasks": "Batch tasks that were refused for good when Flyte created them.",
     "failed_questions": "ChatGPT tasks that were not answered.",
 }
-# The values of the label that are there from the start; any other HTTP status comes with the first failure that has it.
+# Values of the label that exist from the start. Any other HTTP status appears with its first failure.
 REASONS = (
     *("400", "401", "403", "404", "408", "409", "429", "500", "502", "503", "504"),
     *("timeout", "connection", "unreadable", "stale", "no_text", "other", "unexpected"),
@@ -25,7 +25,7 @@ REASONS = (
 
 
 def count_from_zero() -> None:
-    """Have all counters, at 0 for each of the `REASONS`.
+    """Create all counters, at 0 for each of the `REASONS`.
 
     A series that begins with its first failure has not grown, as Prometheus sees it: an alert on its growth would miss
     that one. It is called by the connector's verbs and not on import, because every `pyflyte` imports this package.

@@ -80,7 +80,7 @@ class OpenAIPluginError(FlyteUserRuntimeException):
 
 
 class MissingAPIKeyError(OpenAIPluginError):
-    """There is no API key to use, or what is there cannot be one."""
+    """There is no API key, or it is malformed."""
 
     _ERROR_CODE = "OpenAI:MissingAPIKey"
 
@@ -92,13 +92,13 @@ class InvalidInputError(OpenAIPluginError, ValueError):
 
 
 class InvalidMetadataError(OpenAIPluginError, ValueError):
-    """Bytes were given as the metadata of a batch that are not."""
+    """Bytes are not the metadata of a batch."""
 
     _ERROR_CODE = "OpenAI:InvalidMetadata"
 
 
 class InconsistentError(OpenAIPluginError):
-    """What came back is not what was asked for."""
+    """The results are not those of the requests."""
 
     _ERROR_CODE = "OpenAI:Inconsistent"
 
@@ -110,17 +110,17 @@ class TooFewSucceededError(OpenAIPluginError):
 
 
 class RefusedError(OpenAIPluginError):
-    """OpenAI refused, and would refuse the same again."""
+    """OpenAI refused, and would refuse the same request again."""
 
     _ERROR_CODE = "OpenAI:Refused"
 
 
 class RefusedBatchError(RefusedError):
-    """OpenAI refused to make a batch; none has been made."""
+    """OpenAI refused to create a batch; none was created."""
 
 
 class PassingError(OpenAIPluginError, FlyteRecoverableException):
-    """Something failed that may well work the next time."""
+    """A temporary failure, worth a retry."""
 
     _ERROR_CODE = "OpenAI:Passing"
 

@@ -1,4 +1,4 @@
-"""Which task of Flyte's a batch was made for: the mark that create leaves on a batch, and finds it again by."""
+"""The idempotency key: which task a batch was created for. `create` writes it into the batch, and finds that by it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class IdempotencyKey:
         return f"{self.node}/{self.attempt}"
 
     def ends(self, other: IdempotencyKey | None) -> bool:
-        """Whether the end of this attempt is the end of `other`: it is the same, or an earlier one of the node."""
+        """Whether a cancellation of this attempt covers `other`: the same attempt of the node, or an earlier one."""
         return other is not None and other.node == self.node and other.number <= self.number
 
     @property

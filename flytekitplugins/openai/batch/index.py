@@ -10,7 +10,7 @@ import msgspec
 
 __all__ = ["IndexWriter", "read_index"]
 
-# A line of the index tells of about so many requests.
+# About how many requests a line of the index holds.
 REQUESTS_A_LINE = 1_000
 
 
@@ -34,14 +34,14 @@ class IndexWriter:
         self._line = _Line([], [])
 
     def add(self, shard: int, custom_ids: list[str]) -> None:
-        """Note the next requests of the input, which all went into one shard."""
+        """Add the next requests of the input, which all went into one shard."""
         self._line.custom_ids += custom_ids
         self._line.runs.append((shard, len(custom_ids)))
         if len(self._line.custom_ids) >= REQUESTS_A_LINE:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits to be written."""
+        """Write what is buffered."""
         if self._line.custom_ids:
             self._target.write(_encoded(self._line) + b"\n")
             self._line = _Line([], [])

@@ -1,4 +1,4 @@
-"""How a batch is watched and interrupted in a local run, where no Flyte does it."""
+"""Polls and cancels a batch in a local run, where no Flyte does it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from .container.progress import stderr_console
 __all__ = ["LocalRunMixin"]
 
 POLL_SECONDS = 1.0
-# Where lines stay, there is one for each new state and in between fewer and fewer.
+# In a log there is a line for each new state, and in between fewer and fewer.
 LONGEST_SILENCE_SECONDS = 600.0
-# Whoever pressed Ctrl-C waits for it.
+# A person who pressed Ctrl-C is waiting.
 CANCEL_ATTEMPTS = 3
 SHOWN_IDS = 5
 
 
 async def watch(name: str, connector: BatchEndpointConnector, resource_meta: BatchEndpointMetadata) -> Resource:
-    """Poll a batch to its end, showing where it is; returns the last answer.
+    """Poll a batch until it ends, with a progress line; returns the last answer.
 
     flytekit's own loop is not used because it blocks the event loop, shows nothing where there is no terminal, and
     before 1.16.25 does not end on RETRYABLE_FAILED.
@@ -74,7 +74,7 @@ class LocalRunMixin:
 
     def _interrupted(self, result: Future[Any]) -> None:
         self._local_run.stop()
-        # What is being created is waited for: it takes seconds, and nobody else knows of it.
+        # Wait for a batch that is being created: it takes seconds, and nothing else would cancel it.
         wait([result])
         if self._local_run.resource_meta is not None:
             self.connector_signal_handler(self._local_run.resource_meta, signal.SIGINT, None)
@@ -93,7 +93,7 @@ class LocalRunMixin:
 
 
 class LocalRun:
-    """A run of a batch task, which another thread than its own may stop."""
+    """A run of a batch task that another thread may stop."""
 
     def __init__(self) -> None:
         self.resource_meta: BatchEndpointMetadata | None = None
@@ -112,7 +112,7 @@ class LocalRun:
         return await watch(name, connector, resource_meta)
 
     def stop(self) -> None:
-        """Watch no more, if that goes on in another thread; what is just being created is not watched at all."""
+        """Stop polling, if another thread polls; a batch that is just being created is not polled at all."""
         self._is_stopped = True
         if self._watching is not None and self._thread != threading.get_ident():
             self._watching.get_loop().call_soon_threadsafe(self._watching.cancel)

@@ -19,15 +19,16 @@ from flytekitplugins.openai._lines import whole_lines
 from flytekitplugins.openai.exceptions import TooFewSucceededError
 
 from .container.deck import publish_report
-from .container.download import Ran, collect, outcomes
+from .container.download import CompletedRound, collect, outcomes
 from .container.files import delete_file
 from .container.progress import StepProgress
 from .container.tasks import account_of, chunks_of, name_of, size_of, working_directory
-from .container.upload import Uploads, upload_shards
-from .requests.sharding import Cutter, Limits
+from .container.upload import upload_shards
+from .container.upload_names import UploadNames
+from .requests.sharding import Limits, Sharder
 from .results.failures import failure_in, is_worth_running_again
 from .results.join import InconsistentResultsError
-from .results.shard_results import Fate, Row
+from .results.shard_results import Outcome, Row
 from .task import (
     BatchResult,
 )
@@ -98,7 +99,7 @@ class CollectResultsExecutor(ShimTaskExecutor[Any]):
         publish_report(tt, batches, tally, page=report, complaint=complaint)
         if complaint:
             if tt.custom.get("delete_files") and not tally.succeeded:
-                # Nobody will come back for them; with anything that succeeded in them, somebody may.
+                # Nothing in them succeeded, so nobody will want them.
                 with sync_client(account) as client:
                     _delete_files(client, [ran.result for ran in rounds], account)
             raise TooFewSucceededError(complaint)
@@ -127,33 +128,33 @@ def _delete_files(client: "openai.OpenAI", results: Iterable[Mapping[str, Any]],
 
 def _upload(template: TaskTemplate, file: JSONLFile, open_input: Any, *, may_be_empty: bool = False) -> LiteralMap:
     index = working_directory() / "index.jsonl"
-    cutter = Cutter(template.custom["endpoint"], limits=Limits(), many=BEYOND_ONE_POD, may_be_empty=may_be_empty)
-    uploads = Uploads.of(name_of(file), flytekit.current_context().output_metadata_prefix)
+    sharder = Sharder(template.custom["endpoint"], limits=Limits(), many=BEYOND_ONE_POD, may_be_empty=may_be_empty)
+    uploads = UploadNames.of(name_of(file), flytekit.current_context().output_metadata_prefix)
     with StepProgress(template.id.name, total=size_of(file)) as progress, index.open("wb") as target:
         expires_after = template.custom.get("input_expires_after")
         uploaded = upload_shards(
             open_input,
-            cutter,
+            sharder,
             uploads=uploads,
             account=account_of(template),
             index=target,
             progress=progress,
-            # In a protobuf Struct it was a float.
+            # A protobuf Struct turns it into a float.
             expires_after=None if expires_after is None else int(expires_after),
         )
     outputs = {"input_file_ids": uploaded.file_ids, "requests": uploaded.requests, "index": JSONLFile(str(index))}
-    # flytekit takes a list that an executor returns for one of nothing in particular, and refuses it.
+    # flytekit refuses a list that an executor returns, because it does not know the type of its items.
     return TypeEngine.dict_to_literal_map(FlyteContextManager.current_context(), outputs, UPLOADED)
 
 
 def _worth_running_again(chunks: Iterable[bytes], rows: Iterator[Row]) -> Iterator[bytes]:
-    """Those of the input's lines whose requests may well succeed the next time."""
+    """The lines of the input that are worth running again."""
     for block in whole_lines(chunks, longest=Limits().size):
         lines = (line for line in block.split(b"\n") if line.strip())
         chosen = []
         for line in lines:
-            _, fate, came = next(rows)
-            if fate != Fate.SUCCEEDED and is_worth_running_again(failure_in(came)):
+            _, outcome, came = next(rows)
+            if outcome != Outcome.SUCCEEDED and is_worth_running_again(failure_in(came)):
                 chosen.append(line + b"\n")
         yield b"".join(chosen)
     # There is none, and if there were, this would be another input.
@@ -161,10 +162,10 @@ def _worth_running_again(chunks: Iterable[bytes], rows: Iterator[Row]) -> Iterat
         raise InconsistentResultsError(f"request {custom_id!r} came back and is not in the input")
 
 
-def _rounds(inputs: dict[str, Any]) -> list[Ran]:
+def _rounds(inputs: dict[str, Any]) -> list[CompletedRound]:
     indexes, results = inputs["indexes"], inputs["results"]
-    return [Ran(Path(index.download()), result) for index, result in zip(indexes, results, strict=True)]
+    return [CompletedRound(Path(index.download()), result) for index, result in zip(indexes, results, strict=True)]
 
 
-def _requests_in(rounds: list[Ran]) -> int:
+def _requests_in(rounds: list[CompletedRound]) -> int:
     return sum((batch.get("request_counts") or {}).get("total") or 0 for batch in rounds[0].result["batches"])

@@ -75,7 +75,7 @@ class UploadShardsTask(UploadJSONLFileTask):
 
 
 class UploadAgainTask(UploadShardsTask):
-    """Uploads once more what is worth running again, after one or more rounds.
+    """Uploads the requests that are worth running again after one or more rounds.
 
     `jsonl_in: JSONLFile, indexes: List[JSONLFile], results: List[Dict] -> ` the same as `UploadShardsTask`
     """
@@ -93,7 +93,7 @@ class BatchShardsTask(BatchEndpointTask):
         name: Name of the task.
         config: As for `BatchEndpointTask`, and the same for every batch.
         max_concurrent_batches: How many may be under way at once; as many as OpenAI takes by default.
-        tolerant: The task succeeds even if nothing came of any of its batches.
+        tolerant: The task succeeds even if none of its batches did.
         delete_files: Delete the files at OpenAI if the task fails for good.
         **kwargs: Anything else that `BatchEndpointTask` takes.
     """
@@ -123,7 +123,7 @@ class BatchShardsTask(BatchEndpointTask):
 
 
 class CollectResultsTask(DownloadJSONFilesTask):
-    """Puts the results of all rounds together, in the order of the input.
+    """Joins the results of all rounds, in input order.
 
     `indexes: List[JSONLFile], results: List[Dict] -> result: BatchResult`, the first round first.
 

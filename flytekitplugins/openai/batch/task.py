@@ -25,9 +25,10 @@ from .container.deck import publish_report
 from .container.files import download_file
 from .container.progress import StepProgress
 from .container.tasks import FileTask, account_of, chunks_of, name_of, secret_argument, working_directory
-from .container.upload import Uploads, upload_shards
+from .container.upload import upload_shards
+from .container.upload_names import UploadNames
 from .local_run import LocalRunMixin
-from .requests.sharding import Cutter, Limits
+from .requests.sharding import Limits, Sharder
 from .results.counts import Tally, tally_files
 
 __all__ = [
@@ -44,7 +45,7 @@ __all__ = [
 
 @dataclass
 class BatchResult(DataClassJSONMixin):
-    """What came of a batch.
+    """The result of a batch.
 
     Attributes:
         output_file: The lines of the requests that succeeded; `None` when none did.
@@ -105,7 +106,7 @@ class BatchEndpointTask(  # type: ignore[misc]  # runs by this connector, where 
         openai_project: The project to run in; the key's own by default.
         secret: Name of the secret that the upload step uses. A local run takes the same one; on a cluster the
             connector has its own.
-        partial_results: Take the results of a batch that expired or was cancelled for good enough.
+        partial_results: Accept the results of an expired or cancelled batch.
         **kwargs: Anything else that flytekit's `PythonTask` takes.
 
     Raises:
@@ -140,7 +141,7 @@ class BatchEndpointTask(  # type: ignore[misc]  # runs by this connector, where 
         self._custom |= {key: value for key, value in optional.items() if value}
 
     def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
-        """What the connector is told."""
+        """What the connector reads from the template."""
         return dict(self._custom)
 
 
@@ -177,12 +178,12 @@ class UploadJSONLFileExecutor(ShimTaskExecutor["UploadJSONLFileTask"]):
         """Check the file, upload it, and return its id."""
         account, file, context = account_of(tt), kwargs["jsonl_in"], flytekit.current_context()
         # Which endpoint the batch is for, only the batch step knows; all requests must have the same.
-        cutter = Cutter(None, limits=Limits(shards=1), many="create_batch cuts an input of any size")
-        uploads = Uploads.of(name_of(file), context.output_metadata_prefix)
+        sharder = Sharder(None, limits=Limits(shards=1), many="create_batch cuts an input of any size")
+        uploads = UploadNames.of(name_of(file), context.output_metadata_prefix)
         with StepProgress(tt.id.name, total=None) as progress, Path(os.devnull).open("wb") as index:
             uploaded = upload_shards(
                 lambda: chunks_of(file),
-                cutter,
+                sharder,
                 uploads=uploads,
                 account=account,
                 index=index,

@@ -42,10 +42,10 @@ def create_batch(  # noqa: PLR0917 (the published signature)
     input_expires_after: timedelta | None = None,
     complete_answers: bool = False,
 ) -> Workflow:
-    """A workflow that runs any number of requests, and gives every one of them back, in the order they came.
+    """A workflow that runs any number of requests, and returns each of them once, in input order.
 
     It has one input, `jsonl_in`, and one output, `batch_output: BatchResult`. It uploads the requests in as many files
-    as it takes, runs each file as a batch, and puts the results together.
+    as it needs, runs each file as a batch, and joins the results.
 
     Args:
         name: Ending of the names of the workflow and its tasks, without its dots.
@@ -101,7 +101,7 @@ def create_batch(  # noqa: PLR0917 (the published signature)
         "openai_project": openai_project,
         "secret": secret,
         "max_concurrent_batches": max_concurrent_batches,
-        # A later round may still succeed, and a failed one must not lose what came of others.
+        # A later round may still succeed, and a failed one must not lose the results of others.
         "tolerant": max_resubmissions > 0,
         "delete_files": delete_files,
         "metadata": TaskMetadata(retries=retries, timeout=timeout),

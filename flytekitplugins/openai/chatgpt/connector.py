@@ -103,7 +103,7 @@ def _is_unpaid(error: OpenAIPluginError) -> bool:
 
 
 class _Call:
-    """A request that is made again after what may pass, until its time is over. Times are those of the event loop."""
+    """A request that is retried after temporary failures until its time is over. Times are those of the event loop."""
 
     def __init__(self, account: Account, request: dict[str, Any], *, seconds: float, ends_at: float) -> None:
         self._account = account
@@ -120,7 +120,7 @@ class _Call:
             try:
                 return await self._once(seconds)
             except UnavailableError as error:
-                # What took too long has been paid for, perhaps, and would take as long again.
+                # A request that timed out may have been billed, and would take as long again.
                 if error.reason == "timeout":
                     raise self._too_late(seconds, after=failures) from None
                 if _is_unpaid(error):

@@ -18,7 +18,7 @@ __all__ = [
     "text_of",
 ]
 
-# Where OpenAI does not say how long; the last is for all that come after.
+# Pauses where OpenAI does not say how long; the last one repeats.
 PAUSES_SECONDS = (0.5, 1.0, 2.0)
 # Answers of "not now" that hold until somebody pays. https://platform.openai.com/docs/guides/error-codes
 UNPAID_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
@@ -30,7 +30,7 @@ class NoTextError(ValueError):
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Find out whether a task's config can be sent.
+    """Check that a task's config can be sent.
 
     Raises:
         ValueError: It names no model, its messages are no list, it asks for a stream, or has something for the SDK
@@ -46,7 +46,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def check_timeout(seconds: object) -> None:
-    """Find out whether a call can have this much time.
+    """Check that a call can have this much time.
 
     Raises:
         ValueError: It is not a positive number.
@@ -67,11 +67,11 @@ def chat_request(config: Mapping[str, Any], message: str) -> dict[str, Any]:
 
 
 def text_of(answer: Any, *, secret: str = "") -> str:
-    """The text of a chat completion, be it what it may that a server has put into its fields.
+    """The text of a chat completion, whatever a server has put into its fields.
 
     Args:
         answer: What the SDK made of a server's answer.
-        secret: What must not be told of an answer that has none.
+        secret: The secret that must not appear in the message.
 
     Raises:
         NoTextError: It has none.
@@ -92,7 +92,7 @@ def text_of(answer: Any, *, secret: str = "") -> str:
 
 
 def _error_in(answer: object) -> str | None:
-    """What went wrong, as some gateways tell it with a status of 200."""
+    """The error that some gateways report with status 200."""
     error = getattr(answer, "error", None)
     message = error.get("message") if isinstance(error, Mapping) else error
     return message if isinstance(message, str) else None

@@ -68,7 +68,7 @@ class ChatGPTTask(SyncConnectorExecutorMixin, PythonTask[dict[str, Any]]):
             self._more["timeout_seconds"] = timeout_seconds
 
     def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
-        """What the connector is told."""
+        """What the connector reads from the template."""
         return {**copy.deepcopy(self.task_config or {}), **self._more}
 
     def execute(self, **kwargs: Any) -> Any:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, HttpUrl, RootModel, create_model
 
 from flytekitplugins.openai import chat_completion_request, embedding_request, response_request
 from flytekitplugins.openai.batch.authoring.response_format import LONGEST_NAME
-from flytekitplugins.openai.batch.requests.sharding import Cutter
+from flytekitplugins.openai.batch.requests.sharding import Sharder
 from tests.builders import make_jsonl
 
 T = TypeVar("T")
@@ -231,7 +231,7 @@ def test_what_was_passed_in_is_not_shared():
 def test_what_is_built_passes_the_check(build, arguments):
     """The upload step takes it as it is."""
     lines = make_jsonl([build("r-1", model="m", **arguments)])
-    [*_, done] = Cutter(json.loads(lines)["url"]).cut(lambda: [lines])
+    [*_, done] = Sharder(json.loads(lines)["url"]).cut(lambda: [lines])
     assert done.shard.requests == 1
 
 

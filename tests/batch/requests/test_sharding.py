@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flytekitplugins.openai._lines import whole_lines
 from flytekitplugins.openai.batch.requests import duplicates
 from flytekitplugins.openai.batch.requests.problems import BadRequestsError
-from flytekitplugins.openai.batch.requests.sharding import Complete, Cutter, Limits
+from flytekitplugins.openai.batch.requests.sharding import Complete, Limits, Sharder
 from tests.builders import ENDPOINT, make_jsonl, make_request, make_requests
 
 EMBEDDINGS = "/v1/embeddings"
@@ -20,7 +20,7 @@ def cut(data, *, endpoint=ENDPOINT, chunk=1 << 18, **arguments):
     """The shards of an input, as their bytes; and what was told of where each request went."""
     chunks = [data[start : start + chunk] for start in range(0, len(data), chunk)]
     shards, order, complete = {}, [], []
-    for event in Cutter(endpoint, **arguments).cut(lambda: iter(chunks)):
+    for event in Sharder(endpoint, **arguments).cut(lambda: iter(chunks)):
         if isinstance(event, Complete):
             complete.append(event.shard.number)
         else:
@@ -350,7 +350,7 @@ def test_each_model_has_shards_of_its_own():
 def test_nothing_is_cut_after_a_problem():
     """It would be uploaded, and deleted again."""
     data = lines_of(make_request("a")) + b"no\n" + make_jsonl(make_requests(50))
-    events = Cutter(ENDPOINT).cut(lambda: iter(data.splitlines(keepends=True)))
+    events = Sharder(ENDPOINT).cut(lambda: iter(data.splitlines(keepends=True)))
     assert next(events).custom_ids == ["a"]
     with pytest.raises(BadRequestsError):
         next(events)

@@ -14,7 +14,7 @@ from flytekitplugins.openai.batch.results import shard_results
 from flytekitplugins.openai.batch.results.failures import Failure, failure_in
 from flytekitplugins.openai.batch.results.join import InconsistentResultsError, Round, merge
 from flytekitplugins.openai.batch.results.lines import read_line
-from flytekitplugins.openai.batch.results.shard_results import Fate, Room, ShardResults
+from flytekitplugins.openai.batch.results.shard_results import LineBuffer, Outcome, ShardResults
 from tests.builders import make_answer, make_lost, make_refusal
 
 
@@ -38,23 +38,23 @@ def make_round(directory, index, *contents, **arguments):
 
 
 def fates(rows):
-    return [(custom_id, fate) for custom_id, fate, _ in rows]
+    return [(custom_id, outcome) for custom_id, outcome, _ in rows]
 
 
 def test_rows_come_in_the_order_of_the_input(tmp_path):
     """A batch keeps none."""
     shards = make_round(tmp_path, [(0, ["a", "b", "c"])], [[make_answer("c"), make_answer("a")], [make_refusal("b")]])
     assert list(shards.rows()) == [
-        ("a", Fate.SUCCEEDED, make_answer("a")),
-        ("b", Fate.FAILED, make_refusal("b")),
-        ("c", Fate.SUCCEEDED, make_answer("c")),
+        ("a", Outcome.SUCCEEDED, make_answer("a")),
+        ("b", Outcome.FAILED, make_refusal("b")),
+        ("c", Outcome.SUCCEEDED, make_answer("c")),
     ]
 
 
 def test_line_tells_how_it_went_and_not_its_file(tmp_path):
     """Some servers write everything into one."""
     shards = make_round(tmp_path, [(0, ["a", "b"])], [[make_refusal("a")], [make_answer("b")]])
-    assert fates(shards.rows()) == [("a", Fate.FAILED), ("b", Fate.SUCCEEDED)]
+    assert fates(shards.rows()) == [("a", Outcome.FAILED), ("b", Outcome.SUCCEEDED)]
 
 
 def test_request_that_came_back_twice_is_taken_once(tmp_path):
@@ -62,14 +62,14 @@ def test_request_that_came_back_twice_is_taken_once(tmp_path):
     usage = {"prompt_tokens": 1}
     lines = [make_refusal("a"), make_answer("a", usage=usage), make_answer("a", usage=usage)]
     shards = make_round(tmp_path, [(0, ["a"])], [lines])
-    assert fates(shards.rows()) == [("a", Fate.SUCCEEDED)]
+    assert fates(shards.rows()) == [("a", Outcome.SUCCEEDED)]
     assert shards.consumption.usage.input_tokens == 1
 
 
 def test_request_that_did_not_come_back_is_missing(tmp_path):
     """It has a line in OpenAI's form, and is worth running again."""
-    [(custom_id, fate, line)] = make_round(tmp_path, [(0, ["a"])], [[]]).rows()
-    assert (custom_id, fate) == ("a", Fate.MISSING)
+    [(custom_id, outcome, line)] = make_round(tmp_path, [(0, ["a"])], [[]]).rows()
+    assert (custom_id, outcome) == ("a", Outcome.MISSING)
     assert json.loads(line) == {
         "id": None,
         "custom_id": "a",
@@ -110,7 +110,7 @@ def test_line_that_nobody_asked_for_is_an_error(tmp_path):
 def test_line_that_cannot_be_read_is_counted(tmp_path):
     """Its request is missing; the others are not lost for it."""
     shards = make_round(tmp_path, [(0, ["a", "b"])], [[b"junk\n", make_answer("b"), b"\n"]])
-    assert fates(shards.rows()) == [("a", Fate.MISSING), ("b", Fate.SUCCEEDED)]
+    assert fates(shards.rows()) == [("a", Outcome.MISSING), ("b", Outcome.SUCCEEDED)]
     assert shards.unreadable == 1
 
 
@@ -119,7 +119,7 @@ def test_line_that_cannot_be_read_is_told_to_its_request(tmp_path):
     broken = [b'{"custom_id": "%s", "response": {"body": oops\n' % custom_id for custom_id in (b"a", b"b", b"x")]
     shards = make_round(tmp_path, [(0, ["a", "b"])], [[*broken, make_answer("b")]])
     rows = list(shards.rows())
-    assert fates(rows) == [("a", Fate.FAILED), ("b", Fate.SUCCEEDED)]
+    assert fates(rows) == [("a", Outcome.FAILED), ("b", Outcome.SUCCEEDED)]
     assert failure_in(rows[0][2]).code == "unreadable_line"
 
 
@@ -140,7 +140,7 @@ def test_last_line_may_lack_its_newline(tmp_path):
 def test_files_of_a_shard_are_removed_when_they_have_been_read(tmp_path):
     """Otherwise the disk would have to hold everything twice."""
     rows = make_round(tmp_path, [(0, ["a"]), (1, ["b"])], [[make_answer("a")]], [[make_answer("b")]]).rows()
-    assert fates([next(rows)]) == [("a", Fate.SUCCEEDED)]
+    assert fates([next(rows)]) == [("a", Outcome.SUCCEEDED)]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,9 +163,9 @@ def test_request_that_was_run_again_counts_once(tmp_path):
     first = make_round(tmp_path / "1", [(0, ["a", "b", "c"])], [[make_answer("b")], [make_lost("a"), make_lost("c")]])
     again = make_round(tmp_path / "2", [(0, ["a", "c"])], [[make_answer("a")], [make_refusal("c")]])
     assert list(merge([first, again])) == [
-        ("a", Fate.SUCCEEDED, make_answer("a")),
-        ("b", Fate.SUCCEEDED, make_answer("b")),
-        ("c", Fate.FAILED, make_refusal("c")),
+        ("a", Outcome.SUCCEEDED, make_answer("a")),
+        ("b", Outcome.SUCCEEDED, make_answer("b")),
+        ("c", Outcome.FAILED, make_refusal("c")),
     ]
 
 
@@ -173,13 +173,13 @@ def test_what_came_back_counts_more_than_what_did_not(tmp_path):
     """What the first round said is told when the second said nothing."""
     first = make_round(tmp_path / "1", [(0, ["a"])], [[make_lost("a")]])
     again = make_round(tmp_path / "2", [(0, ["a"])], [[]])
-    assert list(merge([first, again])) == [("a", Fate.FAILED, make_lost("a"))]
+    assert list(merge([first, again])) == [("a", Outcome.FAILED, make_lost("a"))]
 
 
 def test_round_without_requests_changes_nothing(tmp_path):
     """There was nothing worth running again."""
     first = make_round(tmp_path / "1", [(0, ["a"])], [[make_answer("a")]])
-    assert fates(merge([first, make_round(tmp_path / "2", [])])) == [("a", Fate.SUCCEEDED)]
+    assert fates(merge([first, make_round(tmp_path / "2", [])])) == [("a", Outcome.SUCCEEDED)]
 
 
 def test_request_that_was_run_again_without_having_been_run_is_an_error(tmp_path):
@@ -196,7 +196,7 @@ def runs(draw):
     ids = draw(st.lists(st.text(max_size=4), unique=True, min_size=1, max_size=25))
     chance = random.Random(draw(st.integers()))
     rounds = []
-    room = Room(draw(st.sampled_from([0, 200, 10_000])))
+    room = LineBuffer(draw(st.sampled_from([0, 200, 10_000])))
     for _ in range(draw(st.integers(1, 3))):
         asked = ids if not rounds else [custom_id for custom_id in ids if chance.random() < 0.5]
         shards = draw(st.integers(1, 3))
@@ -228,10 +228,12 @@ def test_rows_are_the_requests(tmp_path_factory, case):
     came = Counter(line for _, contents in rounds for files in contents for lines in files for line in lines)
     succeeded = {read_line(line).custom_id for line in came if read_line(line).succeeded}
     failed = {read_line(line).custom_id for line in came} - succeeded
-    for custom_id, fate, line in rows:
-        expected = Fate.SUCCEEDED if custom_id in succeeded else Fate.FAILED if custom_id in failed else Fate.MISSING
-        assert fate == expected
-        assert (line in came) == (expected != Fate.MISSING)
+    for custom_id, outcome, line in rows:
+        expected = (
+            Outcome.SUCCEEDED if custom_id in succeeded else Outcome.FAILED if custom_id in failed else Outcome.MISSING
+        )
+        assert outcome == expected
+        assert (line in came) == (expected != Outcome.MISSING)
         assert json.loads(line)["custom_id"] == custom_id
     assert list(islice(directory.rglob("*.jsonl"), 1)) == []
     assert room.left == memory

@@ -8,8 +8,8 @@ from flytekitplugins.openai.batch.results.failures import (
     Failure,
     failure_in,
     is_worth_running_again,
+    line_in_place_of,
     missing_line,
-    salvaged,
 )
 from flytekitplugins.openai.batch.results.lines import read_line
 from flytekitplugins.openai.batch.results.usage import Consumption, Usage
@@ -177,11 +177,13 @@ def test_status_may_be_told_in_words(words, worth):
 
 def test_line_that_is_not_json_is_known_by_its_custom_id():
     """What it says may be worth something, and it has been paid for."""
-    custom_id, line = salvaged(b'{"id": "x", "custom_id": "r\\u00e9-7", "response": {"body": {"choices": [oops\n')
+    custom_id, line = line_in_place_of(
+        b'{"id": "x", "custom_id": "r\\u00e9-7", "response": {"body": {"choices": [oops\n'
+    )
     assert custom_id == "r\u00e9-7"
     assert failure_in(line).code == "unreadable_line"
     assert "[oops" in failure_in(line).message
-    assert salvaged(b"no line at all") is None
+    assert line_in_place_of(b"no line at all") is None
 
 
 @pytest.mark.parametrize(

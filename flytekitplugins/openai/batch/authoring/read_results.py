@@ -1,4 +1,4 @@
-"""Reading what came of a batch, in a task of the user's: a row for each request."""
+"""Reads the results of a batch in a user's own task: a row for each request."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ else:
 __all__ = ["Results", "read_results"]
 
 T = TypeVar("T")
-# Where more is wrong with an answer, so many problems are told.
+# How many problems with an answer an error lists.
 PROBLEMS_TOLD = 3
 
 
 class Results(Iterable[ResultRow[T]], Generic[T]):
-    """The rows of a result. Whoever goes through them reads the files, each time anew.
+    """The rows of a result. Each iteration reads the files again.
 
     Args:
         read: Reads the rows.
@@ -43,7 +43,7 @@ class Results(Iterable[ResultRow[T]], Generic[T]):
         self._columns = columns
 
     def __iter__(self) -> Generator[ResultRow[T], None, None]:
-        """The rows, from the first one; to `close` them before the last lets go of the file."""
+        """The rows, from the first one. Call `close` to close the file before the last row."""
         return self._read()
 
     def to_pandas(self, *, body: bool = False) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def read_results(result: BatchResult, model: type[T]) -> Results[T]: ...
 @overload
 def read_results(result: BatchResult, model: Any) -> Results[Any]: ...
 def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
-    """What came of each request: first those that succeeded, then the others, both in the order of the input.
+    """The result of each request: first those that succeeded, then the others, both in input order.
 
     The files are read as a stream, from wherever they are; one row is in memory at a time.
 
@@ -106,7 +106,7 @@ def _validator(model: Any) -> Callable[[str], Any]:
         raise TypeError(f"model must be a type, such as the class of a Pydantic model, not {model!r}.")
     try:
         adapter = pydantic.TypeAdapter(model)
-        # What refers to a name that is not there is made as far as it goes, and would fail with each answer.
+        # A model with an unresolved reference can be built, and would fail with each answer.
         adapter.rebuild(raise_errors=True)
     except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
         raise TypeError(f"model must be a type that Pydantic knows, not {model!r}: {error.message}") from None

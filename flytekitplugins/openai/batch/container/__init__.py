@@ -4,6 +4,7 @@ In: the input of the workflow, or the batches that have ended. Out: an input fil
 of which request is in which file, or the files of a `BatchResult` and its report.
 
 - `tasks` is the base of the steps' tasks.
-- `upload` uploads the shards while it reads the input; `download` downloads the results, and joins them.
+- `upload` uploads the shards while it reads the input, under the names that `upload_names` gives.
+- `download` downloads the results, and joins them with the requests.
 - `files` transfers one file, `progress` shows how far a transfer is, and `deck` shows the report in Flyte.
 """

@@ -23,7 +23,7 @@ else:
 
 __all__ = ["publish_report"]
 
-# Where Flyte looks for it, beside a task's outputs.
+# Where Flyte looks for a deck, beside a task's outputs.
 DECK_FILE_NAME = "deck.html"
 
 
@@ -35,14 +35,14 @@ def publish_report(
     page: Path,
     complaint: str = "",
 ) -> None:
-    """Write a page about what came of a step's batches, and show it.
+    """Write the report about a step's batches, and show it.
 
     Results are not lost because of it: whatever goes wrong with the page is only logged.
 
     Args:
         template: The step's.
         rounds: The batch objects of each round.
-        tally: What came of the requests.
+        tally: The counts of the requests.
         page: Where it is written on this machine.
         complaint: Why that is not good enough; "" when it is.
     """
@@ -79,6 +79,6 @@ def _publish(page: Path) -> None:
 
 
 def _execution_name() -> str | None:
-    """The execution that this step is a part of, as `project/domain/name`; `None` in a local run."""
+    """The step's execution as `project/domain/name`; `None` in a local run."""
     execution = None if is_local_run() else flytekit.current_context().execution_id
     return f"{execution.project}/{execution.domain}/{execution.name}" if execution else None

@@ -19,28 +19,28 @@ from flytekitplugins.openai.batch.container.progress import StepProgress
 from flytekitplugins.openai.batch.index import read_index
 from flytekitplugins.openai.batch.results.counts import Tally
 from flytekitplugins.openai.batch.results.join import InconsistentResultsError, Round, merge
-from flytekitplugins.openai.batch.results.shard_results import BUFFER_BYTES, Fate, Room, Row, ShardResults
+from flytekitplugins.openai.batch.results.shard_results import BUFFER_BYTES, LineBuffer, Outcome, Row, ShardResults
 from flytekitplugins.openai.exceptions import InconsistentError
 
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["Ran", "collect", "outcomes"]
+__all__ = ["CompletedRound", "collect", "outcomes"]
 
-# Written at once, and not one by one, which takes longer.
+# Rows written at once; one by one takes longer.
 ROWS_AT_ONCE = 250
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A round that has run: the index of its upload, and the result of its batch step."""
+class CompletedRound:
+    """A completed round: the index of its upload, and the result of its batch step."""
 
     index: Path
     result: Mapping[str, Any]
 
 
 def collect(
-    rounds: Sequence[Ran],
+    rounds: Sequence[CompletedRound],
     client: openai.OpenAI,
     *,
     output: Path,
@@ -49,7 +49,7 @@ def collect(
     directory: Path,
     progress: StepProgress,
 ) -> Tally:
-    """Write the lines of all requests, in the order of the input, each into one of two files; returns the counts.
+    """Write the line of each request, in input order, into the output or the error file; returns the counts.
 
     Args:
         rounds: The first, of all requests, and those in which some were run again.
@@ -73,11 +73,11 @@ def collect(
         errors.open("wb", BUFFER_BYTES) as failed,
     ):
         while block := list(islice(rows, ROWS_AT_ONCE)):
-            answers = [line for _, fate, line in block if fate == Fate.SUCCEEDED]
+            answers = [line for _, outcome, line in block if outcome == Outcome.SUCCEEDED]
             succeeded.write(b"".join(answers))
             tally.succeeded += len(answers)
-            for custom_id, fate, line in block if len(answers) < len(block) else ():
-                if fate != Fate.SUCCEEDED:
+            for custom_id, outcome, line in block if len(answers) < len(block) else ():
+                if outcome != Outcome.SUCCEEDED:
                     failed.write(line)
                     tally.add_failure(custom_id, line)
             progress.show(f"{plural(tally.requests, 'request')} collected", done=tally.requests)
@@ -87,15 +87,20 @@ def collect(
 
 @contextmanager
 def outcomes(
-    rounds: Sequence[Ran], client: openai.OpenAI, *, account: Account, directory: Path, tally: Tally | None = None
+    rounds: Sequence[CompletedRound],
+    client: openai.OpenAI,
+    *,
+    account: Account,
+    directory: Path,
+    tally: Tally | None = None,
 ) -> Iterator[Iterator[Row]]:
-    """What became of each request, in the order of the input; what is not in the rows is added to the tally at the end.
+    """The outcome of each request, in input order; what the rows do not hold is added to the tally at the end.
 
     Raises:
         InconsistentError: The results are not those of the requests.
     """
     with ExitStack() as stack:
-        running, room = [], Room()
+        running, room = [], LineBuffer()
         for number, ran in enumerate(rounds):
             batches = ran.result.get("batches") or []
             downloads = _Downloads(batches, client, account, directory, prefix=f"round-{number}", room=room)
@@ -111,7 +116,7 @@ def outcomes(
             for number, each in enumerate(running):
                 if tally is not None:
                     tally.consumption.merge(each.consumption)
-                    # Whatever a later round ran had been run in all rounds before it.
+                    # Every request of a later round was in all rounds before it.
                     tally.run_again += each.requests if number == 1 else 0
                     tally.recovered += each.recovered
                 if each.unreadable:
@@ -119,7 +124,7 @@ def outcomes(
 
 
 class _Downloads:
-    """The result files of a round, a shard at a time; while one is read, the next is on its way."""
+    """The result files of a round, shard by shard; while one is read, the next is downloaded."""
 
     def __init__(
         self,
@@ -129,7 +134,7 @@ class _Downloads:
         directory: Path,
         *,
         prefix: str,
-        room: Room,
+        room: LineBuffer,
     ) -> None:
         self._batches = batches
         self._room = room
@@ -141,7 +146,7 @@ class _Downloads:
         self._begun: dict[int, Future[list[Path]]] = {}
 
     def open(self, number: int) -> ShardResults:
-        """What came back for a shard."""
+        """The results of a shard."""
         if number >= len(self._batches):
             raise InconsistentResultsError(f"of {len(self._batches):,} batches, none ran shard {number + 1:,}")
         self._begin(number)
@@ -151,7 +156,7 @@ class _Downloads:
         return ShardResults(paths, self._batches[number], self._room)
 
     def close(self) -> None:
-        """Download no more, and remove what nobody has read."""
+        """Stop downloading, and remove files that were not read."""
         self._pool.shutdown(cancel_futures=True)
         for path in self._directory.glob(f"{self._prefix}-*"):
             path.unlink()

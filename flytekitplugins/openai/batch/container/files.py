@@ -28,7 +28,7 @@ __all__ = ["delete_file", "download_file", "upload_file", "uploaded_files"]
 
 ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 1.0
-# A download that sends nothing for so long has broken off.
+# A download that receives nothing for this long has failed.
 SILENCE_SECONDS = 60.0
 CHUNK_BYTES = 1 << 20
 SIZE_RETRIES = 2
@@ -52,7 +52,7 @@ def upload_file(
         UnavailableError: OpenAI was not reached.
     """
     doing = f"upload the requests as {name!r}"
-    # An open handle is streamed; the SDK would read a Path into memory, three times over.
+    # An open file is streamed; the SDK would read a Path into memory three times.
     with path.open("rb") as handle, explained(account, doing):
         request: dict[str, Any] = {"file": (name, handle), "purpose": "batch"}
         if expires_after is not None:
@@ -65,7 +65,7 @@ def upload_file(
 
 
 def uploaded_files(client: openai.OpenAI, account: Account, *, since: float) -> Iterator[tuple[str, str]]:
-    """The ids and names of the batch input files that were uploaded after a moment, in Unix seconds.
+    """Ids and names of the batch input files uploaded since a time, in Unix seconds.
 
     Raises:
         RefusedError: OpenAI refuses to list files.
@@ -125,7 +125,7 @@ def download_file(
 
 
 def _announced_size(client: openai.OpenAI, file_id: str) -> int | None:
-    """What the Files API says of the file's length; `None` where that cannot be learnt, as on some servers."""
+    """The file's length by the Files API; `None` if the server does not say it."""
     patient = client.with_options(max_retries=SIZE_RETRIES, timeout=SIZE_SECONDS)
     try:
         size = getattr(patient.files.retrieve(file_id), "bytes", None)
@@ -147,7 +147,7 @@ def _fetch(
 ) -> None:
     """Download into `part`, check that it is whole, and move it to `target`."""
     doing = f"download file {file_id!r}"
-    # Without the SDK's own retries, which know nothing of what is missing of a file.
+    # Without the SDK's retries, which do not notice that a file is incomplete.
     client = client.with_options(max_retries=0, timeout=openai.Timeout(SILENCE_SECONDS))
     with explained(account, doing), client.files.with_streaming_response.content(file_id) as response:
         if not came_over_http(response):
@@ -161,7 +161,7 @@ def _fetch(
             except openai.OpenAIError:
                 raise
             except OSError:
-                # The disk's trouble, not the network's.
+                # A failure of the disk, not of the network.
                 raise
             except Exception as error:
                 # The transport's own error, and httpx2 has others than httpx had.
@@ -182,7 +182,7 @@ def _fetch(
 
 
 def _write_mocked(response: Any, target: Path) -> None:
-    """Write what a mock has for a file, by whichever of the SDK's two methods the test has mocked.
+    """Write a mocked file, by the one of the SDK's two methods that the test mocks.
 
     There is no server to ask how long the file is.
     """
@@ -196,7 +196,7 @@ def _write_mocked(response: Any, target: Path) -> None:
 
 
 def _ends_like_json_lines(path: Path) -> bool:
-    """Whether the last line is a JSON document: all that can be checked when nobody says how long the file is."""
+    """Whether the last line is a JSON document: the only check if no length was announced."""
     with path.open("rb") as lines:
         last = b""
         for line in lines:

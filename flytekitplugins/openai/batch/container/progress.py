@@ -11,13 +11,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 __all__ = ["StepProgress", "stderr_console"]
 
-# Where lines stay, one in so many seconds is enough.
+# Seconds between two lines in a log.
 SILENCE_SECONDS = 30.0
 
 
 def stderr_console() -> Console:
-    """What people watch, apart from what a run prints."""
-    # A notebook is no terminal: early releases of rich take it for one, and draw a line again and again.
+    """The console for progress, apart from what a run prints."""
+    # A notebook is no terminal, but early releases of rich treat it as one, and draw a line again and again.
     return Console(file=sys.stderr, soft_wrap=True, highlight=False, force_jupyter=False)
 
 
@@ -43,7 +43,7 @@ class StepProgress:
             self._row = self._bar.add_task(name, total=total)
 
     def show(self, message: str, *, done: float) -> None:
-        """Say how far it is.
+        """Show the progress.
 
         Args:
             message: In words: "340,000 requests checked".

@@ -56,7 +56,7 @@ class FileTask(PythonCustomizedContainerTask[FileConfig]):
         **kwargs: Any,
     ) -> None:
         if not kwargs.get("limits"):
-            # A request above the user's own limit would be a pod that cannot start.
+            # A pod whose request is above the user's own limit cannot start.
             kwargs.setdefault("requests", Resources(mem=FILE_TASK_MEMORY))
         if self._HAS_DECK and "disable_deck" not in kwargs:
             kwargs.setdefault("enable_deck", True)
@@ -86,7 +86,7 @@ class FileTask(PythonCustomizedContainerTask[FileConfig]):
         return str(super().get_image(settings))
 
     def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:  # noqa: ARG002
-        """What the executor is told."""
+        """What the executor reads from the template."""
         config = cast(FileConfig, self.task_config)
         custom: dict[str, Any] = {
             "openai_organization": config.openai_organization,
@@ -119,25 +119,25 @@ def account_of(template: TaskTemplate) -> Account:
 
 
 def chunks_of(file: FlyteFile[Any]) -> Iterator[bytes]:
-    """What a file holds, from where it is: a file in a blob store is not downloaded first."""
+    """The content of a file, streamed: a file in a blob store is not downloaded first."""
     with _filesystem(file).open(_path(file), "rb", block_size=READ_AHEAD_BYTES) as source:
         while chunk := source.read(CHUNK_BYTES):
             yield chunk
 
 
 def name_of(file: FlyteFile[Any]) -> str:
-    """What a file is called, without where it is."""
+    """The name of a file without its directory."""
     return posixpath.basename(_path(file).rstrip("/"))
 
 
 def size_of(file: FlyteFile[Any]) -> int | None:
-    """How many bytes a file has, if that can be told without reading it."""
+    """Size of a file in bytes, if it is known without reading the file."""
     size = _filesystem(file).info(_path(file)).get("size")
     return size if isinstance(size, int) else None
 
 
 def working_directory() -> Path:
-    """Where a step may write."""
+    """The directory that a step may write to."""
     directory = Path(flytekit.current_context().working_directory)
     # People's tests mock the whole context.
     return directory if directory.is_dir() else Path(tempfile.mkdtemp())

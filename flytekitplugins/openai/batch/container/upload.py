@@ -6,10 +6,9 @@ import contextlib
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -19,73 +18,27 @@ from flytekitplugins.openai._client import Account, sync_client
 from flytekitplugins.openai._text import plural
 from flytekitplugins.openai.batch.container.files import delete_file, upload_file, uploaded_files
 from flytekitplugins.openai.batch.container.progress import StepProgress
-from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.index import IndexWriter
 from flytekitplugins.openai.batch.requests.problems import BadRequestsError
-from flytekitplugins.openai.batch.requests.sharding import Complete, Cutter, Shard
+from flytekitplugins.openai.batch.requests.sharding import Complete, Shard, Sharder
 from flytekitplugins.openai.exceptions import InvalidInputError, OpenAIPluginError
+
+from .upload_names import UploadNames
 
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["Uploaded", "Uploads", "upload_shards"]
+__all__ = ["Uploaded", "upload_shards"]
 
-# At once. Each takes up to 200 MB of the disk, and the one being written as much again.
+# Each takes up to 200 MB of the disk, and so does the shard being written.
 CONCURRENT_UPLOADS = 2
 # Files of an attempt that was killed are younger than this.
 LEFTOVER_SECONDS = 72 * 3600.0
-LONGEST_NAME = 60
-
-
-@dataclass(frozen=True)
-class Uploads:
-    """How the files of one step are named at OpenAI, so that a later attempt finds what an earlier one left.
-
-    Attributes:
-        name: The input's.
-        node: What is the same for all attempts of the step, and for no other step.
-        attempt: Which one this is.
-    """
-
-    name: str
-    node: str = field(default_factory=lambda: uuid.uuid4().hex)
-    attempt: str = "0"
-
-    @classmethod
-    def of(cls, name: str, output_prefix: str | None) -> Uploads:
-        """Those of a step that Flyte gave this output prefix.
-
-        In a local run there is none, and in somebody's test the whole context may be a mock: there are no other
-        attempts then.
-        """
-        if not isinstance(output_prefix, str) or not output_prefix:
-            return cls(name)
-        key = IdempotencyKey.of(output_prefix)
-        return cls(name, key.node, key.attempt)
-
-    @property
-    def title(self) -> str:
-        """The input's name for a sentence; flytekit calls what an iterator yields by a number that tells nobody."""
-        return f" {self.name!r}" if Path(self.name).suffix else ""
-
-    @property
-    def stem(self) -> str:
-        """The input's name without its ending."""
-        return Path(self.name).stem[:LONGEST_NAME]
-
-    @property
-    def prefix(self) -> str:
-        """How the names of all files of the step begin."""
-        return f"{self.stem}-{self.node[:16]}-"
-
-    def file_name(self, shard: Shard) -> str:
-        """The name of a shard's file."""
-        return f"{self.prefix}{self.attempt}-{shard.number:05}.jsonl"
 
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What an upload came to.
+    """The result of an upload.
 
     Attributes:
         file_ids: The shards' files at OpenAI, in the order of the shards.
@@ -98,22 +51,22 @@ class Uploaded:
 
 def upload_shards(
     open_input: Callable[[], Iterable[bytes]],
-    cutter: Cutter,
+    sharder: Sharder,
     *,
-    uploads: Uploads,
+    uploads: UploadNames,
     account: Account,
     index: BinaryIO,
     progress: StepProgress,
     name_of: Callable[[Shard], str] | None = None,
     expires_after: int | None = None,
 ) -> Uploaded:
-    """Upload an input, as many files as it takes.
+    """Upload an input in as many files as it needs.
 
     Nothing is left at OpenAI when it fails; what an attempt left that was killed is deleted by the next one.
 
     Args:
         open_input: Gives the input's bytes from its beginning.
-        cutter: Checks and cuts them.
+        sharder: Checks and cuts them.
         uploads: How the files are named.
         account: Where they go.
         index: Where the index of the requests goes.
@@ -135,19 +88,19 @@ def upload_shards(
         writer = IndexWriter(index)
         read = 0
         try:
-            for event in cutter.cut(open_input):
+            for event in sharder.cut(open_input):
                 if isinstance(event, Complete):
                     spool.upload(event.shard)
                     continue
                 spool.write(event.shard, event.data)
                 writer.add(event.shard.number, event.custom_ids)
                 read += len(event.data)
-                checked, uploaded = plural(cutter.requests, "request"), plural(spool.done, "file")
+                checked, uploaded = plural(sharder.requests, "request"), plural(spool.done, "file")
                 progress.show(f"{checked} checked, {uploaded} uploaded", done=read)
             writer.flush()
             file_ids = spool.file_ids()
             if uploads.attempt != "0":
-                # At the end, because what an earlier attempt was sending when it was killed may arrive late.
+                # At the end, because a file that an earlier attempt was sending when it was killed may arrive late.
                 _delete_leftovers(client, uploads, account, but=file_ids)
         except BaseException as error:
             # Ctrl-C, too.
@@ -159,13 +112,13 @@ def upload_shards(
             if isinstance(error, BadRequestsError):
                 raise InvalidInputError(f"The input{uploads.title} was not submitted: {error}.") from None
             raise
-        sent = f"{plural(cutter.requests, 'request')} uploaded, in {plural(len(file_ids), 'file')}"
+        sent = f"{plural(sharder.requests, 'request')} uploaded, in {plural(len(file_ids), 'file')}"
         progress.show(sent if file_ids else "nothing to upload", done=read)
-        return Uploaded(file_ids, cutter.requests)
+        return Uploaded(file_ids, sharder.requests)
 
 
 class _Spool:
-    """Shards on their way: written to the disk, uploaded from there in the background, and removed."""
+    """Writes shards to the disk, uploads them in the background, and removes them."""
 
     def __init__(self, send: Callable[[Path, Shard], str]) -> None:
         self._send = send
@@ -191,7 +144,7 @@ class _Spool:
         self._written[shard.number].write(data)
 
     def upload(self, shard: Shard) -> None:
-        """Upload a shard that is complete; waits while too many are on their way."""
+        """Upload a complete shard; waits while too many are being uploaded."""
         self._written.pop(shard.number).close()
         self._uploads[shard.number] = self._pool.submit(self._upload, shard)
         while len(running := [upload for upload in self._uploads.values() if not upload.done()]) > CONCURRENT_UPLOADS:
@@ -205,7 +158,7 @@ class _Spool:
         return [self._uploads[number].result() for number in sorted(self._uploads)]
 
     def abandon(self) -> Iterator[str]:
-        """Upload no more; gives the ids of what has been uploaded, or is just being uploaded."""
+        """Stop uploading; returns the ids of files that were uploaded, or are just being uploaded."""
         for upload in self._uploads.values():
             upload.cancel()
         for upload in self._uploads.values():
@@ -232,8 +185,10 @@ class _Spool:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def _delete_leftovers(client: openai.OpenAI, uploads: Uploads, account: Account, *, but: Collection[str] = ()) -> None:
-    """Delete what bears a name of the step's, but for these."""
+def _delete_leftovers(
+    client: openai.OpenAI, uploads: UploadNames, account: Account, *, but: Collection[str] = ()
+) -> None:
+    """Delete the step's files at OpenAI, except these."""
     since = time.time() - LEFTOVER_SECONDS
     try:
         left = [file_id for file_id, name in uploaded_files(client, account, since=since) if uploads.prefix in name]

@@ -8,7 +8,7 @@ __all__ = ["BY_CODE", "BY_STATUS", "advice_for"]
 
 REQUEST = "Correct the request, as the message says; every run of it would fail."
 TROUBLE = "OpenAI's trouble, not the request's."
-# What is worth another run is told so, by the same rule as it gets one.
+# Advice to run again follows the same rule as a later round does.
 AGAIN = "Run it again; max_resubmissions does so by itself."
 
 # Codes of requests that never got an HTTP answer come from the batch, all others from the endpoint that was to answer.
@@ -77,7 +77,7 @@ def advice_for(code: str, status: int | None = None, *, run_again: int = 0) -> s
     """
     known = BY_CODE.get(code) or BY_STATUS.get(status or 0)
     advice = known or (TROUBLE if status is not None and status >= 500 else OTHERWISE)
-    # What is known of a code comes before its status: without money, another run fails as well.
+    # The code decides before the status: without credit, another run fails as well.
     if not is_worth_running_again(Failure(code, "", None if code in BY_CODE else status)):
         return advice
     if run_again:

@@ -23,11 +23,11 @@ from .timeline import Span, Stay, duration, phases_of, stays_in, ticks_of
 
 __all__ = ["Report", "render"]
 
-# So many batches of a run are told of at once; the others are folded away.
+# How many batches of a run are shown; the others are folded.
 LINES = 20
-# So many kinds of errors, too.
+# How many kinds of errors are shown.
 MOST_KINDS = 30
-# Of a name from outside so much is shown, where there may be hundreds.
+# Characters of a name that are shown where there may be hundreds of names.
 LONGEST_NAME = 100
 # Requests that did not fail but were not run to their end, by their codes.
 UNFINISHED = {"batch_expired": "expired", "batch_cancelled": "cancelled", "missing": "missing"}
@@ -47,7 +47,7 @@ class Lane:
 
     @property
     def counts(self) -> list[str]:
-        """`597 of 1,000 requests succeeded`, and what became of the others, as far as OpenAI told."""
+        """`597 of 1,000 requests succeeded`, and the outcome of the others as far as OpenAI says."""
         batch = self.batch
         if not batch.total:
             return []
@@ -58,13 +58,13 @@ class Lane:
 
 @dataclass(frozen=True)
 class Report:
-    """What a page is made of.
+    """The data of a page.
 
     Attributes:
         name: What ran, as its author calls it.
         execution: The execution it ran in, if it was one of Flyte's.
         rounds: The batch objects, in the order of the files: those of the first run, and those of the runs again.
-        tally: What came of the requests.
+        tally: The counts of the requests.
         complaint: Why that is not good enough; "" when it is.
         link: Where OpenAI shows a batch, by its id.
     """
@@ -146,14 +146,14 @@ class Report:
 
 
 def parted(run: Sequence[Lane]) -> tuple[list[Lane], list[Lane]]:
-    """The batches that are told of at once, those that did not complete before others, and the rest."""
+    """The batches that are shown, those that did not complete first, and the rest."""
     chosen = sorted(run, key=lambda lane: lane.status == "completed")[:LINES]
     numbers = {lane.number for lane in chosen}
     return [lane for lane in run if lane.number in numbers], [lane for lane in run if lane.number not in numbers]
 
 
 def render(report: Report) -> str:
-    """The page as HTML: a document of its own, without scripts, in which nothing from outside is taken for markup."""
+    """The page as HTML: self-contained, without scripts, and with all text from outside escaped."""
     return _environment().get_template("report.html").render(report=report, tally=report.tally)
 
 

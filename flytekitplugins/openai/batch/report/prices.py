@@ -13,7 +13,7 @@ __all__ = ["Estimate", "estimate_cost"]
 
 # https://platform.openai.com/docs/guides/batch: half the price of the same request by itself.
 BATCH_RATE = Decimal("0.5")
-# Prices are asked for so many tokens. Asked for all of a batch at once, they would be those of one very long request.
+# Prices are asked for a request of this many tokens; for a whole batch they would be those of one very long request.
 SAMPLE = 1_000
 
 

@@ -9,11 +9,11 @@ from flytekitplugins.openai._text import shortened
 
 __all__ = ["dollars", "seen", "share"]
 
-# Of a text from outside so much is shown.
+# Characters that are shown of a text from outside.
 MOST_CHARACTERS = 1_000
 _LINE_ENDS = re.compile(r"\r\n?")
 _GAPS = re.compile(r"\n{3,}")
-# They are not to be seen, or change the order of what is; half a character cannot even be written.
+# These are invisible or reorder text; a lone surrogate cannot even be written.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff"
     "\U000e0000-\U000e007f]"
@@ -21,7 +21,7 @@ _UNSEEN = re.compile(
 
 
 def seen(value: object) -> object:
-    """What is put into the page: not too long, and with characters spelt out that would hide or reorder others."""
+    """A value for the page: not too long, and with characters spelt out that would hide or reorder others."""
     if hasattr(value, "__html__"):
         return value
     text = _GAPS.sub("\n\n", _LINE_ENDS.sub("\n", str(value)))

@@ -35,7 +35,7 @@ class Span:
         return self.end - self.start
 
     def position(self, moment: float) -> float:
-        """Where a moment lies in it, in percent."""
+        """The position of a time in the span, in percent."""
         return 100 * (moment - self.start) / self.seconds if self.seconds else 0.0
 
     @classmethod
@@ -63,7 +63,7 @@ class Stay:
 
 
 def phases_of(batch: BatchSnapshot) -> list[Phase]:
-    """The states that a batch went through, as far as its times tell; one that goes back is taken to stand still."""
+    """The states that a batch went through, by its times; a time that goes back counts as no progress."""
     begun: list[tuple[float, str]] = []
     for name, state in _STATES.items():
         at = batch.times.get(name)
@@ -77,7 +77,7 @@ def phases_of(batch: BatchSnapshot) -> list[Phase]:
 
 
 def stays_in(batches: Sequence[BatchSnapshot]) -> list[Stay]:
-    """How long the batches were in each state; those that none was in are left out."""
+    """How long the batches were in each state, without states that no batch was in."""
     phases = [phase for batch in batches for phase in phases_of(batch)]
     stays = []
     for state in _STATES.values():

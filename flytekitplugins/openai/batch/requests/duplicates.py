@@ -13,16 +13,16 @@ import msgspec
 
 __all__ = ["UniqueIds", "find_repetitions"]
 
-# The ids' hashes are kept apart by their last bits, and looked at one bucket after the other.
+# Hashes are kept in buckets by their last bits, and each bucket is checked by itself.
 BUCKETS = 256
-# So many wait in memory before they go to the disk: a megabyte.
+# Hashes in memory before they are written to the disk: a megabyte.
 MOST_IN_MEMORY = 131_072
 # Ids that are repeated more often than this are not all looked for.
 MOST_SUSPECTS = 10_000
 
 
 class UniqueIds:
-    """Remembers the 64-bit hash of every id. Two ids of one hash are only suspected of being the same."""
+    """Keeps the 64-bit hash of every id. Two ids with one hash are only candidates for duplicates."""
 
     def __init__(self) -> None:
         self._buckets = [array("q") for _ in range(BUCKETS)]
@@ -31,7 +31,7 @@ class UniqueIds:
         self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     def add(self, custom_ids: list[str]) -> None:
-        """Remember some more."""
+        """Add more ids."""
         append, last = self._append, BUCKETS - 1
         for custom_id in custom_ids:
             hashed = hash(custom_id)
@@ -41,7 +41,7 @@ class UniqueIds:
             self._spill()
 
     def repeated(self) -> tuple[set[int], int]:
-        """The hashes of ids that came more than once, or the first 10,000 of them; and how often that happened."""
+        """Hashes that occur more than once, at most 10,000 of them; and the number of repetitions."""
         suspects: set[int] = set()
         count = 0
         for number, waiting in enumerate(self._buckets):
@@ -91,7 +91,7 @@ class _Identified(msgspec.Struct):
 
 
 def find_repetitions(suspects: set[int], blocks: Iterable[bytes]) -> Iterator[tuple[int, str]]:
-    """Where ids of these hashes are repeated: the number of the line, and which id of which line it repeats."""
+    """Each repetition of an id with one of these hashes: its line number, the id, and the line that it repeats."""
     first: dict[str, int] = {}
     line_number = 0
     for block in blocks:

@@ -18,7 +18,7 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-# So many in a row are no accident.
+# This many in a row are no accident.
 LETTERS = 3
 GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
@@ -26,7 +26,7 @@ PARQUET = b"PAR1"
 
 
 def complaint_about(head: bytes) -> str | None:
-    """What is wrong with an input as a whole, as a predicate; `None` when it may well be JSON lines.
+    """What is wrong with an input as a whole, as a predicate; `None` when it can be JSON lines.
 
     Args:
         head: Its first bytes, `HEAD` of them at least, or all.
@@ -73,7 +73,7 @@ def _other_json(head: bytes) -> str | None:
 
 
 def _are_letters(head: bytes) -> bool:
-    """Whether each line is one character, as when flytekit goes through the name of a file that is no list."""
+    """Whether each line is one character, as when flytekit iterates over a file name in place of a list."""
     lines = head.split(b"\n", LETTERS)[:LETTERS]
     try:
         values = [json.loads(line) for line in lines]
@@ -83,7 +83,7 @@ def _are_letters(head: bytes) -> bool:
 
 
 def _goes_on(line: bytes) -> bool:
-    """Whether a line ends where a document that was printed over several lines breaks it, or has no end in sight."""
+    """Whether a line ends as in a document that is printed over several lines, or does not end at all."""
     return line.rstrip()[-1:] in (b"{", b"[", b",", b"") or _is_cut_off(line)
 
 

@@ -56,13 +56,13 @@ class _EmbeddingsBody(msgspec.Struct):
 
 
 class RequestLine(msgspec.Struct, gc=False):
-    """As much of a request as matters here."""
+    """The parts of a request that are checked."""
 
     custom_id: str
     body: _Body | _ModerationBody | _EmbeddingsBody
 
 
-# Where what is needed is not decoded, which would take half as long again: how it may begin.
+# How the needed field may begin. It is not decoded, which would take half as long again.
 _BEGINNINGS = {CHAT_COMPLETIONS: frozenset(b"["), **dict.fromkeys((RESPONSES, MODERATIONS), frozenset(b'["'))}
 # `null`, `[]` and `""` have no more bytes. What has as few is looked at closely.
 NOTHING = 4
@@ -76,7 +76,7 @@ _BODIES = {
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive lines of an input, those that cannot be sent left out.
+    """Consecutive lines of an input, without those that cannot be sent.
 
     Attributes:
         data: The lines as they are in the input, each ended by a newline.
@@ -110,7 +110,7 @@ class RequestReader:
             self._expect(endpoint)
 
     def read(self, data: bytes) -> Block:
-        """The requests in a block of whole lines, which come after those read before."""
+        """The requests in the next block of whole lines."""
         lines = data.split(b"\n")
         lines.pop()
         numbers = range(self.line + 1, self.line + 1 + len(lines))
@@ -137,7 +137,7 @@ class RequestReader:
         self._beginnings = _BEGINNINGS.get(canonical, frozenset())
 
     def _read_quickly(self, block: bytes, lines: list[bytes]) -> list[RequestLine] | None:
-        """The requests of a block in which every line is as it should be; otherwise `None`."""
+        """The requests of a block in which every line passes the quick check; otherwise `None`."""
         decode = self._decode
         if decode is None:
             return None
@@ -158,14 +158,14 @@ class RequestReader:
         return bytes(given[0])[0] in self._beginnings and min(map(len, given)) > NOTHING
 
     def _read_carefully(self, number: int, line: bytes) -> RequestLine | None:
-        """The request in a line of a block that was not read quickly; `None` when there is none, or a bad one."""
+        """The request in one line of a block that failed the quick check; `None` when there is none, or a bad one."""
         if not line.strip():
             return None
         found = self._read_quickly(line, [line])
         return found[0] if found is not None else self._look_closely(number, line)
 
     def _look_closely(self, number: int, line: bytes) -> RequestLine | None:
-        """A request that the quick decoder did not take: it may be good all the same."""
+        """The request in a line that the quick decoder refused, which may be good all the same."""
         try:
             # From text: given bytes, it would take UTF-16 as well.
             request = json.loads(line.decode(), parse_constant=refuse_constant)

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 __all__ = ["SHOWN", "BadRequestsError", "Problems"]
 
-# How many of the first kind are told; of every other kind, one.
+# How many problems of the first kind are listed; of every other kind, one.
 SHOWN = 10
 # Nobody reads a line of a megabyte to find what is wrong with it.
 LONGEST_DETAIL = 200
 
 
 class BadRequestsError(ValueError):
-    """An input cannot be sent; the text goes on after the name of the input and a colon."""
+    """An input cannot be sent. Its text continues a sentence after the input's name and a colon."""
 
 
 class Problems:

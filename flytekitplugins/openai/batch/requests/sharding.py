@@ -14,15 +14,15 @@ from .file_kinds import HEAD, complaint_about
 from .lines import Block, RequestLine, RequestReader
 from .problems import SHOWN, BadRequestsError, Problems
 
-__all__ = ["Complete", "Cutter", "Limits", "Lines", "Shard"]
+__all__ = ["Complete", "Limits", "Lines", "Shard", "Sharder"]
 
-# Nobody needs to know how many more there are in a file of another kind, and to find out takes long.
+# A file of another kind has too many problems to count them all.
 MOST_PROBLEMS = 10_000
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one batch can take, and how many there may be.
+    """The limits of one batch, and how many batches there may be.
 
     The first three are in https://platform.openai.com/docs/guides/batch#rate-limits .
 
@@ -52,7 +52,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Lines:
-    """Consecutive lines of the input that go to the end of a shard.
+    """Consecutive lines of the input to append to a shard.
 
     Attributes:
         shard: Which one, with these lines counted in.
@@ -67,13 +67,13 @@ class Lines:
 
 @dataclass(frozen=True)
 class Complete:
-    """Nothing more goes into this shard."""
+    """This shard is complete."""
 
     shard: Shard
 
 
-class Cutter:
-    """Checks an input and cuts it.
+class Sharder:
+    """Checks an input and cuts it into shards.
 
     Args:
         endpoint: Where every request must go; `None`: where the first one goes.
@@ -95,7 +95,7 @@ class Cutter:
         self._shards = 0
 
     def cut(self, open_input: Callable[[], Iterable[bytes]]) -> Iterator[Lines | Complete]:
-        """Read the input once, and say which lines go where, in the order of the input.
+        """Read the input once, and yield which lines go into which shard, in input order.
 
         Args:
             open_input: Gives the input's bytes from its beginning, in chunks of any size. It is called once more when

@@ -36,7 +36,7 @@ class ToolCall:
 
 
 def texts_in(body: Mapping[str, Any]) -> list[list[str]]:
-    """What the model wrote: for each of its answers the parts, in the forms of completions and of responses."""
+    """What the model wrote: the parts of each answer, from a completion or a response."""
     choices = [_of_choice(choice) for choice in _objects(body.get("choices"))]
     parts = [text for part in _parts(body) if part.get("type") == "output_text" for text in _plain(part.get("text"))]
     return [*choices, *([parts] if parts else [])]
@@ -89,7 +89,7 @@ def finish_reasons(body: Mapping[str, Any]) -> tuple[object, object]:
 
 
 def shortcomings(body: Mapping[str, Any]) -> Iterator[str]:
-    """Why the model wrote something else than was asked for, or not all of it, as far as it says so."""
+    """Why the answer is another one than was asked for, or incomplete, as far as the model says so."""
     choice = next(iter(_objects(body.get("choices"))), {})
     refusals = [_object(choice.get("message")).get("refusal"), *(part.get("refusal") for part in _parts(body))]
     yield from (f"the model refused ({whole(str(refusal))})" for refusal in refusals if refusal)

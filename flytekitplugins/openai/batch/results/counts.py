@@ -14,7 +14,7 @@ from .usage import Consumption
 
 __all__ = ["Kind", "Tally", "tally_files"]
 
-# OpenAI has some dozens of codes, all short. What another server takes for one must fit into an output of Flyte's, too.
+# OpenAI has some dozens of codes, all short. Another server's must fit into an output of Flyte as well.
 MOST_KINDS = 200
 OTHER_KINDS = "other"
 LONGEST_CODE, LONGEST_EXAMPLE, LONGEST_MESSAGE = 100, 200, 1_000
@@ -45,13 +45,13 @@ class Kind:
 
     @property
     def is_worth_running_again(self) -> bool:
-        """Whether they may well succeed the next time."""
+        """Whether they are worth running again."""
         return is_worth_running_again(Failure(self.code, self.message, self.status))
 
 
 @dataclass
 class Tally:
-    """How the requests went, in numbers.
+    """Counts of the requests, by outcome and error.
 
     Attributes:
         succeeded: How many were answered.
@@ -101,7 +101,7 @@ class Tally:
 
     @property
     def worth_running_again(self) -> int:
-        """How many of those that failed may well succeed the next time."""
+        """How many of the failed requests are worth running again."""
         return sum(kind.count for kind in self.kinds.values() if kind.is_worth_running_again)
 
     @property
@@ -110,7 +110,7 @@ class Tally:
         return sorted(self.kinds.values(), key=lambda kind: (-kind.count, kind.label))
 
     def complaint(self, min_success_ratio: float, *, complete_answers: bool = False) -> str:
-        """Why this is not good enough, with a line for each kind of failure; "" when it is.
+        """Why too few requests succeeded, with a line for each kind of failure; "" when enough did.
 
         Args:
             min_success_ratio: The part of the requests that must have succeeded, from 0 to 1. None at all is never

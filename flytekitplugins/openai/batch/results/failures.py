@@ -21,11 +21,11 @@ __all__ = [
     "failure_of",
     "is_worth_running_again",
     "lack_of_answer",
+    "line_in_place_of",
     "missing_line",
-    "salvaged",
 ]
 
-# Codes of requests that never got an HTTP answer, and statuses, of what may go well the next time.
+# Codes of requests that never got an HTTP answer, and HTTP statuses, that are worth running again.
 # https://platform.openai.com/docs/guides/batch#batch-expiration, https://platform.openai.com/docs/guides/error-codes
 MISSING = "missing"
 INTERNAL = "internal_error"
@@ -50,7 +50,7 @@ ANSWERED = ("choices", "output", "data", "results", "object", "id")
 
 @dataclass(frozen=True)
 class Failure:
-    """What a line says that did not succeed; `status` is the HTTP status, where there was an answer."""
+    """Why a request failed; `status` is the HTTP status, if there was an answer."""
 
     code: str
     message: str
@@ -58,12 +58,12 @@ class Failure:
 
 
 def failure_in(line: bytes) -> Failure:
-    """What went wrong, by a line that did not succeed: OpenAI's word for it, or the model endpoint's."""
+    """The failure in a result line that did not succeed."""
     return failure_of(object_in(line))
 
 
 def failure_of(found: Mapping[str, Any]) -> Failure:
-    """The same, by the object that the line holds."""
+    """The failure in the object of a result line that did not succeed."""
     response = mapping_in(found.get("response"))
     body = body_of(found)
     status = whole_number(response.get("status_code"))
@@ -81,7 +81,7 @@ def failure_of(found: Mapping[str, Any]) -> Failure:
 
 
 def lack_of_answer(found: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Code and message for a line without an error that has no answer either; `None` for any other.
+    """Code and message for a line that has neither an error nor an answer; `None` for any other.
 
     Half of a batch has been seen to have status 0 and no body, and gateways answer 200 with an empty body, or with the
     request itself. https://github.com/tidyverse/ellmer/issues/830, https://github.com/BerriAI/litellm/pull/37457
@@ -102,21 +102,21 @@ def lack_of_answer(found: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def is_worth_running_again(failure: Failure) -> bool:
-    """Whether a request may well succeed the next time, for all that is known."""
+    """Whether a failed request is worth running again."""
     if failure.status is None:
         return failure.code in CODES_WORTH_IT
     return failure.status in STATUSES_WORTH_IT or failure.status >= 500
 
 
 def missing_line(custom_id: str, code: str, message: str) -> bytes:
-    """A line for a request of which nothing came back, in the form of OpenAI's error lines."""
+    """A line for a request without a result, in the form of OpenAI's error lines."""
     error = {"code": code, "message": message}
     line = {"id": None, "custom_id": custom_id, "response": None, "error": error}
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
-def salvaged(line: bytes) -> tuple[str, bytes] | None:
-    """Of a line that nobody can read: whose it is, and a line in its place that holds its text; `None` if nobody's."""
+def line_in_place_of(line: bytes) -> tuple[str, bytes] | None:
+    """The `custom_id` in an unreadable line, and a readable line in its place with its text; `None` without an id."""
     named = CUSTOM_ID.search(line)
     if named is None:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from .shard_results import Fate, Row, ShardResults
+from .shard_results import Outcome, Row, ShardResults
 from .usage import Consumption
 
 __all__ = [
@@ -15,17 +15,17 @@ __all__ = [
     "merge",
 ]
 
-# How many ids are told of when they do not add up.
+# How many ids an error lists.
 SHOWN = 5
 
 
 class InconsistentResultsError(ValueError):
-    """What came back is not what was asked for."""
+    """The results are not those of the requests."""
 
 
 @dataclass
 class Round:
-    """One time that requests were run, some or all of them.
+    """One run of the requests, of some or all of them.
 
     Attributes:
         index: The shards' numbers and the `custom_id`s in them, in the order of the input.
@@ -45,7 +45,7 @@ class Round:
     _opened: dict[int, ShardResults] = field(default_factory=dict)
 
     def rows(self) -> Iterator[Row]:
-        """What came back for each request of the round, in the order of the input.
+        """The result of each request of the round, in input order.
 
         For each model, the results of one shard are held at a time.
 
@@ -55,7 +55,7 @@ class Round:
         return chain.from_iterable(self._runs())
 
     def close(self) -> None:
-        """Let go of what has been opened and not been read to its end."""
+        """Close the shards that were not read to their end."""
         for shard in self._opened.values():
             shard.close()
 
@@ -68,17 +68,19 @@ class Round:
                 self.unreadable += shard.unreadable
             self.requests += len(custom_ids)
             yield shard.rows(custom_ids)
-        _refuse([custom_id for shard in self._opened.values() for custom_id in shard.strangers], "came back unasked")
+        _refuse(
+            [custom_id for shard in self._opened.values() for custom_id in shard.unexpected_ids], "came back unasked"
+        )
 
 
 def merge(rounds: Sequence[Round]) -> Iterator[Row]:
-    """What became of each request in the end, in the order of the input: the best, and of equals the last.
+    """The final result of each request, in input order: its best one, and of equal ones the last.
 
     Args:
         rounds: The first, of all requests, and those in which some were run again.
 
     Raises:
-        InconsistentResultsError: What came back is not what was asked for.
+        InconsistentResultsError: The results are not those of the requests.
     """
     first, *others = rounds
     return _best(first.rows(), others) if others else first.rows()
@@ -88,12 +90,12 @@ def _best(first: Iterator[Row], others: Sequence[Round]) -> Iterator[Row]:
     coming = [each.rows() for each in others]
     again = [next(rows, None) for rows in coming]
     for row in first:
-        best, (custom_id, fate, _) = row, row
+        best, (custom_id, outcome, _) = row, row
         for number, other in enumerate(again):
             if other is not None and other[0] == custom_id:
-                if other[1] >= fate:
-                    best, fate = other, other[1]
-                others[number].recovered += other[1] == Fate.SUCCEEDED
+                if other[1] >= outcome:
+                    best, outcome = other, other[1]
+                others[number].recovered += other[1] == Outcome.SUCCEEDED
                 again[number] = next(coming[number], None)
         yield best
     _refuse([other[0] for other in again if other is not None], "were run again without having been run")

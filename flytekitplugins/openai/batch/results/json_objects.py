@@ -15,7 +15,7 @@ def object_in(line: bytes, *, errors: str = "strict") -> Mapping[str, Any]:
 
     Args:
         line: The line, perhaps with the mark with which some programs begin a file.
-        errors: What becomes of bytes that are no UTF-8, as for `bytes.decode`.
+        errors: How bytes that are not UTF-8 are handled, as in `bytes.decode`.
     """
     try:
         return mapping_in(json.loads(line.decode("utf-8-sig", errors)))

@@ -18,13 +18,13 @@ __all__ = [
     "read_object",
 ]
 
-# Reasons to have ended with which an answer is not the whole one.
+# Finish reasons of an incomplete answer.
 # https://platform.openai.com/docs/api-reference/chat/object#chat/object-choices-finish_reason
 # https://platform.openai.com/docs/api-reference/responses/object#responses/object-incomplete_details
 CUT_OFF = frozenset({"length", "content_filter", "max_output_tokens"})
 
 
-# What is looked at of a line; the rest is passed over without being built. Chat completions count a prompt and a
+# The parts of a line that are decoded; the rest is skipped without being built. Chat completions count a prompt and a
 # completion, responses an input and an output. Lines of other shapes are read by `read_object`.
 # No answer has more tokens; and the sum of all of them must go into 64 bits.
 MOST_TOKENS = 1_000_000_000
@@ -75,7 +75,7 @@ class _Response(msgspec.Struct, gc=False):
 
 
 class ResultLine(msgspec.Struct, gc=False):
-    """As much of a line as all of them have."""
+    """The parts that all result lines have."""
 
     custom_id: str
     response: _Response | None = None
@@ -83,24 +83,24 @@ class ResultLine(msgspec.Struct, gc=False):
 
     @property
     def succeeded(self) -> bool:
-        """Whether there is an answer. The error of a request that was refused is null: its status tells."""
+        """Whether there is an answer. A refused request has no error, only its status."""
         response = self.response
         return response is not None and 200 <= response.status_code < 300 and not self.error
 
     @property
     def usage(self) -> Usage | None:
-        """What the answer took; `None` where the server does not tell."""
+        """The answer's tokens; `None` if the server does not count them."""
         alone = Consumption()
         self.count_in(alone)
         return alone.usage if alone.by_model else None
 
     def count_in(self, consumption: Consumption) -> None:
-        """Count whether the answer was cut off, and what it took, if the server tells."""
+        """Count the answer's tokens, if the server does, and whether it was cut off."""
         response = self.response
         body = response.body if response is not None else None
         if body is None or self.error:
             return
-        # An object, or only a call, for each line of a million would take longer than reading it.
+        # Another object, or only a call, for each of a million lines would take longer than reading them.
         choices, details, found = body.choices, body.incomplete_details, body.usage
         if (choices[0].finish_reason if choices else details and details.reason) in CUT_OFF:
             consumption.cut_off += 1
@@ -124,7 +124,7 @@ _decode = msgspec.json.Decoder(ResultLine).decode
 
 
 def read_line(line: bytes) -> ResultLine | None:
-    """What a line of an output or error file says; `None` when it is no such line."""
+    """A line of an output or error file; `None` when it is no such line."""
     try:
         found = _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -137,7 +137,7 @@ def read_line(line: bytes) -> ResultLine | None:
 
 
 def read_object(found: Mapping[str, Any]) -> ResultLine | None:
-    """What a line says, by the object that it holds, also as compatible servers write it.
+    """A result line from its object, also as compatible servers write it.
 
     These have a body as a text within the JSON, numbers as text, or other kinds of usage.
     """

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ResultRow(Generic[T]):
-    """What came of one request.
+    """The result of one request.
 
     Attributes:
         custom_id: The request's.

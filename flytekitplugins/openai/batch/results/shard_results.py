@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .failures import INTERNAL, MISSING, missing_line, salvaged
+from .failures import INTERNAL, MISSING, line_in_place_of, missing_line
 from .lines import read_line
 from .usage import Consumption
 
-__all__ = ["BUFFER_BYTES", "Fate", "Room", "Row", "ShardResults"]
+__all__ = ["BUFFER_BYTES", "LineBuffer", "Outcome", "Row", "ShardResults"]
 
 # Fewer and larger reads and writes make the join twice as fast.
 BUFFER_BYTES = 1 << 18
@@ -22,20 +22,20 @@ _OFFSET = 33
 _LONGEST = (1 << 31) - 1
 
 
-class Fate:
-    """What became of a request. The better of two is the greater."""
+class Outcome:
+    """The outcome of a request. The better of two is the greater."""
 
     MISSING, FAILED, SUCCEEDED = range(3)
 
 
-# A request's `custom_id`, its fate, and the line that came back for it: OpenAI's own, or one of ours in its form.
+# A request's `custom_id`, its outcome, and the line that came back for it: OpenAI's own, or one of ours in its form.
 # It is a plain tuple because a named one takes four times as long to make.
 Row = tuple[str, int, bytes]
 
 
 @dataclass(frozen=True)
-class _Absence:
-    """Why nothing came back for a shard's requests.
+class _MissingReason:
+    """Why requests of a shard have no result.
 
     Attributes:
         by_line: What OpenAI found wrong with a line, as (code, message) by the line's number.
@@ -46,7 +46,7 @@ class _Absence:
     otherwise: tuple[str, str]
 
     @classmethod
-    def of(cls, batch: Mapping[str, Any]) -> _Absence:
+    def of(cls, batch: Mapping[str, Any]) -> _MissingReason:
         """By the batch object that the batch step handed on."""
         name = f"batch {batch['id']!r}" if batch.get("id") else "its batch"
         by_line: dict[int, tuple[str, str]] = {}
@@ -68,8 +68,8 @@ class _Absence:
 
 
 @dataclass
-class Room:
-    """Memory for lines, in bytes: reading one back by itself takes a quarter of the time of the join.
+class LineBuffer:
+    """Memory for lines, in bytes. To read each back from its file would take a quarter of the join's time.
 
     It is for all shards that are held at once; the first takes it all, and the others do without.
     """
@@ -77,13 +77,13 @@ class Room:
     left: int = 32 * 1024 * 1024
 
     def take(self) -> int:
-        """All there is."""
+        """Take all that is left."""
         taken, self.left = self.left, 0
         return taken
 
 
 class ShardResults:
-    """What came back for one shard: the first lines themselves, and of all others where they stand.
+    """The results of one shard: the first lines themselves, and the places of all others.
 
     Args:
         paths: The files that the batch wrote, as downloaded: at most two. They are removed when they have been read.
@@ -91,16 +91,16 @@ class ShardResults:
         room: For the lines that are kept.
     """
 
-    def __init__(self, paths: Sequence[Path], batch: Mapping[str, Any], room: Room | None = None) -> None:
+    def __init__(self, paths: Sequence[Path], batch: Mapping[str, Any], room: LineBuffer | None = None) -> None:
         self.consumption = Consumption()
         self.unreadable = 0
         self._paths = paths
-        self._room = room or Room(0)
+        self._room = room or LineBuffer(0)
         self._kept = self._room.take()
-        self._absence = _Absence.of(batch)
+        self._absence = _MissingReason.of(batch)
         self._passed = 0
         self._found: dict[str, Row | int] = {}
-        # Of lines that could not be read: what is said of the requests that have no other.
+        # Lines in place of unreadable ones, for requests that have no other.
         self._salvaged: dict[str, bytes] = {}
         for number, path in enumerate(paths):
             self._scan(number, path)
@@ -108,7 +108,7 @@ class ShardResults:
         self._files = [os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for path in paths]
 
     def rows(self, custom_ids: Sequence[str]) -> list[Row]:
-        """What came back for these, which are the next ones of the shard."""
+        """The results of the shard's next requests."""
         take, read, files = self._found.pop, READ_AT, self._files
         first, self._passed = self._passed + 1, self._passed + len(custom_ids)
         rows: list[Row] = []
@@ -117,24 +117,24 @@ class ShardResults:
             if isinstance(found, tuple):
                 rows.append(found)
             elif found is None and (line := self._salvaged.get(custom_id, b"")):
-                rows.append((custom_id, Fate.FAILED, line))
+                rows.append((custom_id, Outcome.FAILED, line))
             elif found is None:
                 line = missing_line(custom_id, *self._absence.at(position))
-                rows.append((custom_id, Fate.MISSING, line))
+                rows.append((custom_id, Outcome.MISSING, line))
             else:
                 line = read(files[(found >> 1) & 1], (found >> 2) & _LONGEST, found >> _OFFSET)
-                rows.append((custom_id, Fate.SUCCEEDED if found & 1 else Fate.FAILED, line))
+                rows.append((custom_id, Outcome.SUCCEEDED if found & 1 else Outcome.FAILED, line))
         if not self._found:
             self.close()
         return rows
 
     @property
-    def strangers(self) -> list[str]:
-        """The `custom_id`s of lines that nobody has asked for."""
+    def unexpected_ids(self) -> list[str]:
+        """The `custom_id`s of results that no request asked for."""
         return list(self._found)
 
     def close(self) -> None:
-        """Let go of the files and the memory. Whatever is asked for now is missing."""
+        """Free the files and the memory. Requests asked for later are missing."""
         for file in self._files:
             os.close(file)
         for path in self._paths:
@@ -144,7 +144,7 @@ class ShardResults:
 
     def _scan(self, number: int, path: Path) -> None:
         kept, consumption = self._found, self.consumption
-        # All the room is for the output; the error file is small most often.
+        # All the memory is for the output file; the error file is usually small.
         offset, room = 0, self._kept if number == 0 else 0
         _end_last_line(path)
         with path.open("rb", BUFFER_BYTES) as lines:
@@ -154,7 +154,7 @@ class ShardResults:
                     custom_id, succeeded = found.custom_id, found.succeeded
                     place: Row | int
                     if offset < room:
-                        place = custom_id, Fate.SUCCEEDED if succeeded else Fate.FAILED, line
+                        place = custom_id, Outcome.SUCCEEDED if succeeded else Outcome.FAILED, line
                     else:
                         place = offset << _OFFSET | len(line) << 2 | number << 1 | succeeded
                     known = kept.setdefault(custom_id, place)
@@ -165,7 +165,7 @@ class ShardResults:
                         found.count_in(consumption)
                 elif line.strip():
                     self.unreadable += 1
-                    self._salvaged.update([rest] if (rest := salvaged(line)) is not None else [])
+                    self._salvaged.update([rest] if (rest := line_in_place_of(line)) is not None else [])
                 offset += len(line)
 
 
@@ -179,7 +179,7 @@ READ_AT = getattr(os, "pread", seek_and_read)
 
 
 def _succeeded(found: Row | int) -> bool:
-    return bool(found & 1) if isinstance(found, int) else found[1] == Fate.SUCCEEDED
+    return bool(found & 1) if isinstance(found, int) else found[1] == Outcome.SUCCEEDED
 
 
 def _end_last_line(path: Path) -> None:

@@ -26,7 +26,7 @@ class Usage:
     reasoning_tokens: int = 0
 
     def add(self, more: Usage) -> None:
-        """Count some more in."""
+        """Add other counts."""
         self.input_tokens += more.input_tokens
         self.cached_tokens += more.cached_tokens
         self.output_tokens += more.output_tokens
@@ -35,7 +35,7 @@ class Usage:
 
 @dataclass
 class Spread:
-    """How many answers took how many output tokens; exact up to 1,023 tokens, and to one in 512 above."""
+    """The distribution of output tokens over answers; exact up to 1,023 tokens, and to one in 512 above."""
 
     counts: dict[int, int] = field(default_factory=dict)
     _longest: int = 0
@@ -50,7 +50,7 @@ class Spread:
         counts[tokens] = counts.get(tokens, 0) + answers
 
     def merge(self, more: Spread) -> None:
-        """Count some more in."""
+        """Add other counts."""
         for tokens, answers in more.counts.items():
             self.add(tokens, answers)
         self._longest = max(self._longest, more._longest)
@@ -77,7 +77,7 @@ class Spread:
 
 @dataclass
 class Consumption:
-    """What answers took: the tokens of each model, and how the output tokens are spread over the answers.
+    """Token usage: the tokens of each model, and the distribution of output tokens over the answers.
 
     The tokens of an answer whose server does not tell them are not in it.
 
@@ -92,7 +92,7 @@ class Consumption:
     cut_off: int = 0
 
     def of(self, model: str) -> Usage:
-        """Of one model, to be added to; it is called "" where the server does not tell."""
+        """The usage of one model, to add to; the model is "" if the server does not name it."""
         usage = self.by_model.get(model)
         if usage is None:
             name = whole(shortened(model, LONGEST_NAME))
@@ -102,7 +102,7 @@ class Consumption:
         return usage
 
     def merge(self, more: Consumption) -> None:
-        """Count some more in."""
+        """Add other counts."""
         for model, usage in more.by_model.items():
             self.of(model).add(usage)
         self.spread.merge(more.spread)

@@ -1,0 +1,60 @@
+"""Names the files of an upload at OpenAI, so that a later attempt finds what an earlier one left."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
+from flytekitplugins.openai.batch.requests.sharding import Shard
+
+__all__ = ["UploadNames"]
+
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class UploadNames:
+    """How the files of one step are named at OpenAI, so that a later attempt finds what an earlier one left.
+
+    Attributes:
+        name: The input's.
+        node: What is the same for all attempts of the step, and for no other step.
+        attempt: Which one this is.
+    """
+
+    name: str
+    node: str = field(default_factory=lambda: uuid.uuid4().hex)
+    attempt: str = "0"
+
+    @classmethod
+    def of(cls, name: str, output_prefix: str | None) -> UploadNames:
+        """Those of a step that Flyte gave this output prefix.
+
+        In a local run there is none, and in somebody's test the whole context may be a mock: there are no other
+        attempts then.
+        """
+        if not isinstance(output_prefix, str) or not output_prefix:
+            return cls(name)
+        key = IdempotencyKey.of(output_prefix)
+        return cls(name, key.node, key.attempt)
+
+    @property
+    def title(self) -> str:
+        """The input's name for a sentence; flytekit names the file of an iterator by a number, which is left out."""
+        return f" {self.name!r}" if Path(self.name).suffix else ""
+
+    @property
+    def stem(self) -> str:
+        """The input's name without its ending."""
+        return Path(self.name).stem[:LONGEST_NAME]
+
+    @property
+    def prefix(self) -> str:
+        """How the names of all files of the step begin."""
+        return f"{self.stem}-{self.node[:16]}-"
+
+    def file_name(self, shard: Shard) -> str:
+        """The name of a shard's file."""
+        return f"{self.prefix}{self.attempt}-{shard.number:05}.jsonl"

@@ -10,7 +10,7 @@ import pytest
 from tests.service.days import faults_of, make_day, play
 
 FIRST_DAY = int(os.environ.get("FIRST_DAY", "0"))
-DAYS = int(os.environ.get("DAYS", "40"))
+DAYS = int(os.environ.get("DAYS", "24"))
 
 pytestmark = pytest.mark.days
 

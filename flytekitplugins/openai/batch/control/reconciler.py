@@ -122,7 +122,8 @@ class Reconciler:
 
     def _note_start(self, batches: Iterable[BatchSnapshot]) -> None:
         """Note whether any batch of the attempt has passed validation, even if it is no longer current."""
-        own = (batch for batch in batches if batch.key is None or batch.key.attempt == self._attempt)
+        attempt = self._attempt
+        own = (batch for batch in batches if batch.key is None or batch.key.attempt == attempt)
         self._state.has_started = self._state.has_started or any(map(has_passed_validation, own))
 
     @property

@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 help:
 	@echo "make demo    run an example workflow from end to end, without a key"
-	@echo "make test    run the whole test suite"
+	@echo "make test    run the test suite on all cores, without the long tests"
 	@echo "make soak    the long tests, and the random ones at length, with a new seed each time"
 	@echo "make check   lint, formatting, types"
 	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
@@ -32,7 +32,7 @@ demo: $(READY)
 test: $(READY)
 	@$(PYTEST)
 
-# The long tests, and other examples of each property and other days of faults than `make test` has, and many more of both.
+# The long tests, and more examples of each property and more days of faults than `make test` has.
 soak: SEED := $(or $(SEED),$(shell date +%s))
 soak: $(READY)
 	@echo "To see this run again: make soak SEED=$(SEED)"

@@ -18,7 +18,7 @@ from flytekitplugins.openai.batch.results.shard_results import LineBuffer, Outco
 from tests.builders import make_answer, make_lost, make_refusal
 
 
-def make_shards(directory, *contents, batches=None, room=None):
+def make_shards(directory, *contents, batches=None, buffer=None):
     """A function that opens what came back for a shard, out of the lines of its files."""
 
     def open_shard(number):
@@ -27,7 +27,7 @@ def make_shards(directory, *contents, batches=None, room=None):
             paths.append(directory / f"{number}-{kind}.jsonl")
             paths[-1].write_bytes(b"".join(lines))
         batch = (batches or {}).get(number, {"id": f"batch_{number}", "status": "completed"})
-        return ShardResults(paths, batch, room)
+        return ShardResults(paths, batch, buffer)
 
     return open_shard
 
@@ -196,7 +196,7 @@ def runs(draw):
     ids = draw(st.lists(st.text(max_size=4), unique=True, min_size=1, max_size=25))
     chance = random.Random(draw(st.integers()))
     rounds = []
-    room = LineBuffer(draw(st.sampled_from([0, 200, 10_000])))
+    buffer = LineBuffer(draw(st.sampled_from([0, 200, 10_000])))
     for _ in range(draw(st.integers(1, 3))):
         asked = ids if not rounds else [custom_id for custom_id in ids if chance.random() < 0.5]
         shards = draw(st.integers(1, 3))
@@ -210,18 +210,21 @@ def runs(draw):
             for lines in files:
                 chance.shuffle(lines)
         rounds.append((index, contents))
-    return ids, rounds, room
+    return ids, rounds, buffer
 
 
 @given(runs())
 def test_rows_are_the_requests(tmp_path_factory, case):
     """Any interleaving of outputs, errors and gaps: each request once, in order, with the best that came back."""
-    ids, rounds, room = case
-    memory = room.left
+    ids, rounds, buffer = case
+    memory = buffer.left
     directory = tmp_path_factory.mktemp("rounds")
     rows = list(
         merge(
-            [make_round(directory / str(n), index, *contents, room=room) for n, (index, contents) in enumerate(rounds)]
+            [
+                make_round(directory / str(n), index, *contents, buffer=buffer)
+                for n, (index, contents) in enumerate(rounds)
+            ]
         )
     )
     assert [custom_id for custom_id, _, _ in rows] == ids
@@ -236,4 +239,4 @@ def test_rows_are_the_requests(tmp_path_factory, case):
         assert (line in came) == (expected != Outcome.MISSING)
         assert json.loads(line)["custom_id"] == custom_id
     assert list(islice(directory.rglob("*.jsonl"), 1)) == []
-    assert room.left == memory
+    assert buffer.left == memory

@@ -100,10 +100,10 @@ def outcomes(
         InconsistentError: The results are not those of the requests.
     """
     with ExitStack() as stack:
-        running, room = [], LineBuffer()
+        running, buffer = [], LineBuffer()
         for number, ran in enumerate(rounds):
             batches = ran.result.get("batches") or []
-            downloads = _Downloads(batches, client, account, directory, prefix=f"round-{number}", room=room)
+            downloads = _Downloads(batches, client, account, directory, prefix=f"round-{number}", buffer=buffer)
             stack.callback(downloads.close)
             index = stack.enter_context(ran.index.open("rb"))
             running.append(Round(read_index(index), downloads.open))
@@ -134,10 +134,10 @@ class _Downloads:
         directory: Path,
         *,
         prefix: str,
-        room: LineBuffer,
+        buffer: LineBuffer,
     ) -> None:
         self._batches = batches
-        self._room = room
+        self._buffer = buffer
         self._client = client
         self._account = account
         self._directory = directory
@@ -153,7 +153,7 @@ class _Downloads:
         paths = self._begun[number].result()
         if number + 1 < len(self._batches):
             self._begin(number + 1)
-        return ShardResults(paths, self._batches[number], self._room)
+        return ShardResults(paths, self._batches[number], self._buffer)
 
     def close(self) -> None:
         """Stop downloading, and remove files that were not read."""

@@ -20,8 +20,8 @@ class UploadNames:
 
     Attributes:
         name: The input's.
-        node: What is the same for all attempts of the step, and for no other step.
-        attempt: Which one this is.
+        node: Identifies the step: the same for all of its attempts.
+        attempt: The attempt of the step.
     """
 
     name: str
@@ -30,10 +30,9 @@ class UploadNames:
 
     @classmethod
     def of(cls, name: str, output_prefix: str | None) -> UploadNames:
-        """Those of a step that Flyte gave this output prefix.
+        """The names for the step with this output prefix.
 
-        In a local run there is none, and in somebody's test the whole context may be a mock: there are no other
-        attempts then.
+        A local run has no prefix, and a user's test may have a mock in its place. There are no other attempts then.
         """
         if not isinstance(output_prefix, str) or not output_prefix:
             return cls(name)

@@ -4,8 +4,8 @@ In: Flyte's calls, and the state of the batches at OpenAI. Out: new batches, can
 
 - `read_task` reads what a task asks for from Flyte's call, and `flyte_resource` answers Flyte.
 - `task_controller` submits, polls and cancels within one call's time, and tolerates failed polls.
-- `observer` retrieves and lists the task's batches, `reconciler` submits and cancels what its plan says, and
-  `batches_api` makes the calls to OpenAI.
+- `task_call` is what such a call works with. `observer` retrieves and lists the task's batches, `reconciler` submits
+  and cancels what its plan says, and `batches_api` makes the calls to OpenAI.
 - `cancellation` and `cleanup` cancel and delete in the background; `failure_log` logs and counts what failed.
 - `policy/` decides, and `state/` holds what is known. Both are pure, and `state/` does not import `policy/`.
 """

@@ -8,13 +8,11 @@ from dataclasses import replace
 
 from flytekitplugins.openai.exceptions import OpenAIPluginError
 
-from .batches_api import BatchesAPI
 from .failure_log import record_failure
 from .policy.batch_phase import FAILED, is_final
 from .policy.task_plan import TaskPlan
-from .state.poll_state import PollState
 from .state.snapshot import BatchSnapshot
-from .state.task_spec import TaskSpec
+from .task_call import TaskCall
 
 __all__ = ["Observer"]
 
@@ -23,20 +21,10 @@ MAX_RETRIEVED = 50
 
 
 class Observer:
-    """The observed state of one task, within one call of the connector. Methods raise what `BatchesAPI` raises.
+    """The observed state of one task, within one call of the connector. Methods raise what `BatchesAPI` raises."""
 
-    Args:
-        api: The account's batches.
-        spec: What the task asks for.
-        state: What this process knows of the task. It is kept up to date.
-        now: Unix seconds.
-    """
-
-    def __init__(self, api: BatchesAPI, spec: TaskSpec, state: PollState, *, now: float) -> None:
-        self._api = api
-        self._spec = spec
-        self._state = state
-        self._now = now
+    def __init__(self, call: TaskCall) -> None:
+        self._api, self._spec, self._state, self._now = call.api, call.spec, call.state, call.now
 
     async def current_batches(self) -> dict[str, BatchSnapshot]:
         """The task's current batches as they are now, keyed by input file id."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedBatchError, UnavailableError
 
-from .batches_api import BatchesAPI
 from .failure_log import record_failure
 from .observer import Observer
 from .policy.batch_phase import has_passed_validation, is_final, is_live, is_live_or_completed
@@ -17,9 +16,8 @@ from .policy.creation_body import shard_creation_body
 from .policy.retry_policy import backoff_seconds, input_file_is_invisible, is_final_refusal, is_rate_limited
 from .policy.shard_plan import ShardPlan, is_duplicate_check_due
 from .policy.task_plan import TaskPlan, plan_task
-from .state.poll_state import PollState
 from .state.snapshot import BatchSnapshot
-from .state.task_spec import TaskSpec
+from .task_call import TaskCall
 
 __all__ = ["Reconciler"]
 
@@ -28,21 +26,11 @@ SUBMISSION_SECONDS = 4.0
 
 
 class Reconciler:
-    """Reconciles one task, within one call of the connector. Methods raise what `BatchesAPI` raises.
+    """Reconciles one task, within one call of the connector. Methods raise what `BatchesAPI` raises."""
 
-    Args:
-        api: The account's batches.
-        spec: What the task asks for.
-        state: What this process knows of the task. It is kept up to date.
-        now: Unix seconds.
-    """
-
-    def __init__(self, api: BatchesAPI, spec: TaskSpec, state: PollState, *, now: float) -> None:
-        self._api = api
-        self._spec = spec
-        self._state = state
-        self._now = now
-        self._observer = Observer(api, spec, state, now=now)
+    def __init__(self, call: TaskCall) -> None:
+        self._api, self._spec, self._state, self._now = call.api, call.spec, call.state, call.now
+        self._observer = Observer(call)
         self._submits_until = time.monotonic() + SUBMISSION_SECONDS
 
     async def reconcile(self) -> TaskPlan:

@@ -32,6 +32,7 @@ from .state.phase import Phase, PhaseInfo
 from .state.poll_state import Outage, PollState, PollStates
 from .state.snapshot import BatchSnapshot
 from .state.task_spec import TaskSpec
+from .task_call import TaskCall
 
 __all__ = ["PollResult", "TaskController"]
 
@@ -83,7 +84,7 @@ class TaskController:
             self._states.forget(spec.unique_name)
         state, now = self._states.of(spec.unique_name), time.time()
         try:
-            plan = await _within_budget(self._reconciler(spec, account, now=now).submit(), "submit the batch")
+            plan = await _within_budget(Reconciler(self._call(spec, account, now=now)).submit(), "submit the batch")
         except (PassingError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.reason != "404" and not spec.tolerant:
                 raise
@@ -123,7 +124,7 @@ class TaskController:
             RefusedError: OpenAI refuses the key.
             UnavailableError: OpenAI was not reached, or did not answer in time.
         """
-        reconciler = self._reconciler(spec, _account(spec), now=time.time())
+        reconciler = Reconciler(self._call(spec, _account(spec), now=time.time()))
         stopped = await _within_budget(reconciler.cancel(), "cancel the task's batches")
         self._states.forget(spec.unique_name)
         return stopped
@@ -142,7 +143,7 @@ class TaskController:
         Raises:
             OpenAIPluginError: OpenAI could not be asked, or there is no batch yet.
         """
-        observer = Observer(BatchesAPI(_account(spec)), spec, self._states.of(spec.unique_name), now=time.time())
+        observer = Observer(self._call(spec, _account(spec), now=time.time()))
         current = await _within_budget(observer.current_batches(), "look up the task's batches")
         if not current:
             raise UnavailableError("There is no batch yet to tell of.")
@@ -156,12 +157,12 @@ class TaskController:
             # The refusal says it.
             return
 
-    def _reconciler(self, spec: TaskSpec, account: Account, *, now: float) -> Reconciler:
-        return Reconciler(BatchesAPI(account), spec, self._states.of(spec.unique_name), now=now)
+    def _call(self, spec: TaskSpec, account: Account, *, now: float) -> TaskCall:
+        return TaskCall(BatchesAPI(account), spec, self._states.of(spec.unique_name), now)
 
     async def _reconcile(self, spec: TaskSpec, state: PollState, *, now: float) -> PollResult:
         account = _account(spec)
-        plan = await self._reconciler(spec, account, now=now).reconcile()
+        plan = await Reconciler(self._call(spec, account, now=now)).reconcile()
         info = task_phase(plan, spec, started=state.has_started, now=now)
         if info.phase in (Phase.FAILED, Phase.RETRYABLE_FAILED):
             log_batch_errors(plan.batches, task=spec.display_name)

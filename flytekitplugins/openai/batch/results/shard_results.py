@@ -88,15 +88,15 @@ class ShardResults:
     Args:
         paths: The files that the batch wrote, as downloaded: at most two. They are removed when they have been read.
         batch: The batch object.
-        room: For the lines that are kept.
+        buffer: For the lines that are kept.
     """
 
-    def __init__(self, paths: Sequence[Path], batch: Mapping[str, Any], room: LineBuffer | None = None) -> None:
+    def __init__(self, paths: Sequence[Path], batch: Mapping[str, Any], buffer: LineBuffer | None = None) -> None:
         self.consumption = Consumption()
         self.unreadable = 0
         self._paths = paths
-        self._room = room or LineBuffer(0)
-        self._kept = self._room.take()
+        self._buffer = buffer or LineBuffer(0)
+        self._kept = self._buffer.take()
         self._absence = _MissingReason.of(batch)
         self._passed = 0
         self._found: dict[str, Row | int] = {}
@@ -140,12 +140,12 @@ class ShardResults:
         for path in self._paths:
             path.unlink(missing_ok=True)
         self._files, self._paths, self._found = [], [], {}
-        self._room.left, self._kept = self._room.left + self._kept, 0
+        self._buffer.left, self._kept = self._buffer.left + self._kept, 0
 
     def _scan(self, number: int, path: Path) -> None:
         kept, consumption = self._found, self.consumption
         # All the memory is for the output file; the error file is usually small.
-        offset, room = 0, self._kept if number == 0 else 0
+        offset, kept_bytes = 0, self._kept if number == 0 else 0
         _end_last_line(path)
         with path.open("rb", BUFFER_BYTES) as lines:
             for line in lines:
@@ -153,7 +153,7 @@ class ShardResults:
                 if found is not None:
                     custom_id, succeeded = found.custom_id, found.succeeded
                     place: Row | int
-                    if offset < room:
+                    if offset < kept_bytes:
                         place = custom_id, Outcome.SUCCEEDED if succeeded else Outcome.FAILED, line
                     else:
                         place = offset << _OFFSET | len(line) << 2 | number << 1 | succeeded

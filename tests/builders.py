@@ -112,7 +112,7 @@ def make_text_inputs(**texts):
 
 
 def make_execution(attempt=0):
-    """Whose call it is. The same for every node, as it is for those of sub-workflows: it tells nobody apart."""
+    """The caller's execution id, which is the same for every node, as with sub-workflows."""
     execution = WorkflowExecutionIdentifier(project="project", domain="development", name="f1")
     return TaskExecutionMetadata(
         task_execution_id=TaskExecutionIdentifier(

@@ -28,7 +28,7 @@ def test_argument_without_a_name_in_the_sdk_goes_into_the_body():
 
 
 def test_users_own_body_comes_last():
-    """What is said twice is meant as it was said for the body."""
+    """`extra_body` overrides a parameter of the same name."""
     arguments = call_arguments({**REQUEST, "extra_body": {"priority": "high"}}, create)
     assert arguments["extra_body"] == {"priority": "high"}
 
@@ -39,7 +39,7 @@ def test_body_that_is_null_is_none():
 
 
 def test_function_that_takes_anything_gets_everything_by_name():
-    """Whoever replaces the SDK's function sees what it was asked for."""
+    """A replacement of the SDK's function sees the arguments by name."""
     assert call_arguments(REQUEST, lambda **arguments: arguments) == REQUEST
 
 
@@ -87,13 +87,13 @@ def test_config_that_the_sdk_can_take_is_no_error(config):
         ),
         (
             {"extra_headers": {"X-Team": 1}},
-            "The extra_headers of the config must be plain texts by plain names, not {'X-Team': 1}.",
+            "The extra_headers of the config must have plain strings as names and values, not {'X-Team': 1}.",
         ),
         ({"timeout": "9"}, "The timeout of the config must be a positive number of seconds, not '9'."),
     ],
 )
-def test_config_that_the_sdk_cannot_take_is_told_in_a_sentence(config, sentence):
-    """The SDK would raise whatever Python does."""
+def test_config_that_the_sdk_cannot_take_is_reported_in_a_sentence(config, sentence):
+    """The SDK would raise Python's own error."""
     with pytest.raises(ValueError, match=r".") as raised:
         check_arguments(config, where="config")
     assert str(raised.value) == sentence
@@ -102,9 +102,11 @@ def test_config_that_the_sdk_cannot_take_is_told_in_a_sentence(config, sentence)
 @pytest.mark.parametrize(
     "headers", [{"a b": "c"}, {"": "c"}, {"a:": "c"}, {"a": "\u00e9"}, {"a": "b\nc"}, {"a": "b "}, {"a": None}]
 )
-def test_header_that_cannot_be_sent_is_told(headers):
-    """The SDK would call it a connection that failed."""
-    with pytest.raises(ValueError, match=r"^The extra_headers of the config must be plain texts by plain names, not "):
+def test_header_that_cannot_be_sent_is_reported(headers):
+    """The SDK would report it as a connection error."""
+    with pytest.raises(
+        ValueError, match=r"^The extra_headers of the config must have plain strings as names and values, not "
+    ):
         check_arguments({"extra_headers": headers}, where="config")
 
 
@@ -116,7 +118,7 @@ def test_timeout_must_be_a_time(seconds):
 
 
 @pytest.mark.parametrize("value", [dict, math.nan])
-def test_value_that_is_no_json_is_told(value):
-    """A Pydantic model for the answer is the natural slip."""
+def test_value_that_is_no_json_is_reported(value):
+    """A common mistake is a Pydantic model for the answer."""
     with pytest.raises(ValueError, match=r"^The config cannot be sent as JSON \(.+\); give it plain values"):
         check_arguments({"response_format": value}, where="config")

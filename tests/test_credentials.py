@@ -87,8 +87,8 @@ def test_key_with_characters_no_key_has_is_refused(monkeypatch, value):
     """The SDK would only say "Connection error."."""
     monkeypatch.setenv("_FSEC_TEAM_KEY", value)
     assert sentence_of(NAMED) == (
-        "The OpenAI API key from secret 'team/key' has white space or other characters in it that no key has; "
-        "store it again, as one line."
+        "The OpenAI API key from secret 'team/key' contains white space or other characters that no key has; "
+        "store it again as one line."
     )
 
 
@@ -106,6 +106,6 @@ def test_key_is_not_in_its_repr(monkeypatch):
         (SecretName("api_key", "team", "2"), "OPENAI_API_KEY, FLYTE_OPENAI_API_KEY or TEAM_2_API_KEY"),
     ],
 )
-def test_variables_are_told_once_and_only_if_a_shell_takes_them(local_run, secret, expected):
+def test_variables_are_reported_once_and_only_if_a_shell_takes_them(local_run, secret, expected):
     """`export OPENAI_API-KEY=...` is an error in any shell."""
     assert sentence_of(secret).endswith(f"variables {expected}.")

@@ -64,7 +64,7 @@ def test_workflow_of_the_readme_answers_every_request(load, openai_emulator):
 
 
 def test_test_of_a_page_passes(tmp_path):
-    """Whoever writes theirs from the page has one that works."""
+    """A test copied from the page works."""
     for page, file, block in blocks("python"):
         if page == "writing-a-workflow.md" and file:
             (tmp_path / file).write_text(block)
@@ -120,13 +120,13 @@ def table(page, header):
     return rows
 
 
-def test_arguments_of_create_batch_are_all_told():
-    """The table has a row for each."""
+def test_arguments_of_create_batch_are_all_listed():
+    """The table has a row for each argument."""
     told = {name for row in table(WRITING, "argument of `create_batch`") for name in re.findall(r"`(\w+)`", row[0])}
     assert told == set(inspect.signature(create_batch).parameters)
 
 
-def test_errors_of_a_request_are_told_as_the_report_tells_them():
+def test_errors_of_a_request_are_reported_as_the_report_tells_them():
     """Code by code, with what to do, and whether it is run again."""
     told = {row[0].strip("`"): row[1:] for row in table(MESSAGES, "code | again | what to do")}
     assert {code: told[code][1] for code in BY_CODE} == {code: advice_for(code) for code in BY_CODE}
@@ -141,7 +141,7 @@ def words_of(text):
 
 
 def texts_of_the_package():
-    """Every text in its code but docstrings, as words; of one with values in it, what is between the values."""
+    """Every string of the code except docstrings, as words; for an f-string, the parts between the values."""
     trees = [ast.parse(path.read_text()) for path in (ROOT / "flytekitplugins" / "openai").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
@@ -150,7 +150,7 @@ def texts_of_the_package():
 
 
 def is_made_of(words, texts, *, seam=""):
-    """Whether a text is a part of another, or of several, one of which goes on where a value in the other ends it."""
+    """Whether a text is a part of another, or a concatenation of several f-strings' parts."""
     if not words:
         return True
     for length in range(len(words), 0, -1):
@@ -162,8 +162,8 @@ def is_made_of(words, texts, *, seam=""):
     return False
 
 
-def test_messages_are_told_in_their_words():
-    """Whoever looks for one finds it."""
+def test_messages_are_reported_in_their_words():
+    """Every message that the page quotes exists."""
     texts = texts_of_the_package()
     quoted = [
         message
@@ -178,8 +178,8 @@ def test_messages_are_told_in_their_words():
     assert len(quoted) > 80
 
 
-def test_errors_of_the_steps_are_told_with_their_codes():
-    """Those that Flyte tries again, and those that are final."""
+def test_errors_of_the_steps_are_reported_with_their_codes():
+    """Both the ones that Flyte retries and the final ones."""
     raised = [getattr(exceptions, name) for name in exceptions.__all__ if name.endswith("Error")]
     # Two are never raised by themselves, and one only by the connector, whose errors Flyte shows without their code.
     abstract = {exceptions.OpenAIPluginError, exceptions.PassingError, exceptions.InvalidMetadataError}
@@ -188,8 +188,8 @@ def test_errors_of_the_steps_are_told_with_their_codes():
     assert told == expected
 
 
-def test_statuses_are_told_with_their_phases():
-    """Every one that a batch of OpenAI's can have."""
+def test_statuses_are_reported_with_their_phases():
+    """Every status that an OpenAI batch can have."""
     statuses = {status for state in State for status in state.value}
     told = {
         word
@@ -199,8 +199,8 @@ def test_statuses_are_told_with_their_phases():
     assert statuses <= told
 
 
-def test_reasons_are_told():
-    """An operator finds the one that an alert shows."""
+def test_reasons_are_reported():
+    """An operator finds the reason of an alert."""
     told = [word for row in table(OPERATING, "reason | is | do") for word in re.findall(r"`(\w+)`", row[0])]
     assert sorted(told) == sorted(_metrics.REASONS)
 
@@ -221,7 +221,7 @@ def test_key_of_the_values_is_the_one_the_connector_reads(monkeypatch):
     assert find_api_key(None, in_connector=True).value == "sk-operator"
 
 
-def test_counters_are_told():
+def test_counters_are_reported():
     """An operator alerts on them."""
     told = {row[0].strip("`") for row in table(OPERATING, "counter | counts | alert when")}
     assert told == {f"flyte_connector_openai_{what}_total" for what in _metrics._HELP}  # noqa: SLF001

@@ -40,8 +40,8 @@ def test_refused_key_is_named_by_its_secret(emulator, status):
     )
 
 
-def test_refused_key_is_told_with_its_organization_and_project(emulator):
-    """The key may be right, and what it was used for not."""
+def test_refused_key_is_reported_with_its_organization_and_project(emulator):
+    """The key may be valid, but not for that organization or project."""
     account = Account(ACCOUNT.api_key, "org-1", "proj-1")
     error = retrieve(emulator, CallFault(status=401), account=account)
     assert "the key from secret 'team/key', organization 'org-1', project 'proj-1' (401)" in str(error)
@@ -69,7 +69,7 @@ def test_refusal_for_now_may_pass(emulator, status):
     """These statuses speak of the moment, not of the request."""
     error = retrieve(emulator, CallFault(status=status, message="Busy.", times=None))
     assert isinstance(error, UnavailableError)
-    assert str(error) == f"Could not look up batch 'batch_1': OpenAI is not able to answer now ({status}: Busy)."
+    assert str(error) == f"Could not look up batch 'batch_1': OpenAI is unavailable ({status}: Busy)."
 
 
 def test_dropped_connection_may_pass(emulator):
@@ -107,7 +107,7 @@ def test_document_that_breaks_off_may_pass(emulator):
     """A proxy that fails in the middle leaves half a document."""
     error = retrieve(emulator, CallFault(body='{"id": "batch_1", '))
     assert isinstance(error, UnavailableError)
-    assert str(error).startswith("Could not look up batch 'batch_1': the answer could not be read (")
+    assert str(error).startswith("Could not look up batch 'batch_1': the response could not be read (")
 
 
 def test_key_in_the_servers_words_is_masked(emulator):
@@ -145,7 +145,7 @@ def test_page_in_place_of_an_error_is_left_out(emulator):
     """A gateway's HTML is not a sentence."""
     body = json.dumps("<html>Bad Gateway</html>")
     error = retrieve(emulator, CallFault(status=502, body=body, times=None))
-    assert str(error) == "Could not look up batch 'batch_1': OpenAI is not able to answer now (502)."
+    assert str(error) == "Could not look up batch 'batch_1': OpenAI is unavailable (502)."
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("30", 30.0), ("1.5", 1.5), ("soon", None), ("", None)])

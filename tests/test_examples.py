@@ -75,11 +75,11 @@ def test_structured_extraction_sets_aside_what_does_not_fit():
     with Emulator(responder=answer) as emulator:
         printed = run_example("structured_extraction", "extract_invoices", emulator)
     assert "letter-1: Holm & Sons: 840.00 EUR, 2026-11-03" in printed
-    assert printed.count("to be read by a person: the answer does not fit: Invalid JSON") == 2
+    assert printed.count("to be read by a person: the answer does not match the model: Invalid JSON") == 2
 
 
 def test_embeddings_are_compared(openai_emulator):
-    """Each article has a neighbour, which is another."""
+    """Each article's neighbour is another article."""
     neighbours = ast.literal_eval(run_example("embeddings", "find_neighbours", openai_emulator).splitlines()[-1])
     assert len(neighbours) == 4
     assert all(name != other and other in neighbours for name, other in neighbours.items())
@@ -102,7 +102,7 @@ def test_error_budget_that_is_spent_fails_the_workflow(openai_emulator):
     openai_emulator.order(RequestFault(status=400, code="content_filter", times=3))
     run = start_example("error_budget", "label_reviews", openai_emulator)
     assert run.returncode == 1
-    assert "37 of 40 requests succeeded, and min_success_ratio asks for 0.95 of them." in run.stdout
+    assert "37 of 40 requests succeeded, and min_success_ratio requires 0.95 of them." in run.stdout
     assert "the report is at file://" in run.stderr
 
 

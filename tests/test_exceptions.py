@@ -23,7 +23,7 @@ def test_every_error_is_final_or_passing():
 
 
 @pytest.mark.parametrize("name", FINAL)
-def test_final_error_is_not_tried_again(name):
+def test_final_error_is_not_retried(name):
     """flytekit's entrypoint asks the value in a user's error whether it may pass."""
     error = getattr(exceptions, name)("No.")
     assert isinstance(error, FlyteUserRuntimeException)
@@ -31,7 +31,7 @@ def test_final_error_is_not_tried_again(name):
 
 
 @pytest.mark.parametrize("name", PASSING)
-def test_passing_error_is_tried_again(name):
+def test_passing_error_is_retried(name):
     """A recoverable value makes it a retry that counts against the task's `retries`."""
     error = getattr(exceptions, name)("Later.")
     assert isinstance(error, FlyteUserRuntimeException)
@@ -45,7 +45,7 @@ def test_text_of_an_error_is_its_sentence(name):
 
 
 def test_error_knows_what_openai_answered():
-    """What is done about it depends on the answer, and a metric's label tells it."""
+    """Retries and the metric's label depend on it."""
     error = exceptions.UnavailableError("Later.", answer=exceptions.Answer(429, "rate_limit_exceeded", 30.0))
     assert (error.answer.status, error.answer.retry_after, error.reason) == (429, 30.0, "429")
 

@@ -40,7 +40,7 @@ STREAMING = "openai.resources.files.FilesWithStreamingResponse"
 
 @pytest.fixture(autouse=True)
 def attempts(monkeypatch):
-    """What is tried to reach over the network: there is none."""
+    """Attempts to use the network, which must be none."""
     attempts = []
 
     def fail(*target, **_):
@@ -146,7 +146,7 @@ def test_download_leaves_a_file_alone_that_the_mock_does_not_write(tmp_path):
 
 @pytest.mark.usefixtures("no_network")
 def test_batch_task_needs_two_mocks(batches):
-    """In a local run nobody has made a batch of the task before, so that none is looked for."""
+    """A local run has no earlier batch, so it does not read the list."""
     assert BatchEndpointTask(name="t", config={})(input_file_id="file-7")["id"] == "batch_1"
     assert (batches.create.call_count, batches.retrieve.call_count) == (1, 1)
 

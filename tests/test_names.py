@@ -36,8 +36,8 @@ def test_second_workflow_of_a_name_is_refused(argument):
     with pytest.raises(ValueError, match=r"create_batch") as caught:
         make(**{argument: OTHERS[argument]})
     assert str(caught.value) == (
-        f"create_batch was called twice with the name 'reviews' and another {argument}, and Flyte would know both "
-        "workflows as openai-batch-reviews; give each a name of its own."
+        f"create_batch was called twice with the name 'reviews' and different values of {argument}, and Flyte "
+        "would register both workflows as openai-batch-reviews; give each its own name."
     )
 
 
@@ -47,8 +47,8 @@ def test_names_that_differ_by_dots_are_one_name():
     with pytest.raises(ValueError, match=r"create_batch") as caught:
         make("reviews")
     assert str(caught.value) == (
-        "create_batch was called with the names 're.views' and 'reviews', and Flyte would know both workflows as "
-        "openai-batch-reviews; give each a name of its own."
+        "create_batch was called with the names 're.views' and 'reviews', and Flyte would register both workflows as "
+        "openai-batch-reviews; give each its own name."
     )
 
 
@@ -63,7 +63,7 @@ def test_workflow_is_compared_as_it_was_made():
     config = {"metadata": {"run": "7"}}
     make(config=config)
     config["metadata"]["run"] = "8"
-    with pytest.raises(ValueError, match="another config, and Flyte"):
+    with pytest.raises(ValueError, match="different values of config, and Flyte"):
         make(config=config)
 
 

@@ -50,7 +50,7 @@ def test_wheel_imports_beside_another_plugin(built, tmp_path):
 
 
 def test_oldest_end_of_the_matrix_is_what_the_metadata_says():
-    """Nobody raises a floor and forgets to test it, or lowers one that is not tested."""
+    """So that every lower bound is tested."""
     asked = [Requirement(line) for line in importlib.metadata.requires("flytekitplugins-openai")]
     floors = {str(need.name): floor for need in asked if "dev" not in str(need.marker) for floor in need.specifier}
     oldest = [Requirement(line) for line in (ROOT / "tests" / "oldest.txt").read_text().splitlines()[1:]]

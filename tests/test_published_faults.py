@@ -121,14 +121,14 @@ class Touch:
 
 
 def test_metadata_is_read_without_running_it(tmp_path):
-    """There, whoever reaches the service's port runs code in it."""
+    """In the published package, anyone who can reach the port can run code."""
     with pytest.raises(ValueError, match="not the metadata"):
         BatchEndpointMetadata.decode(pickle.dumps(Touch(tmp_path / "executed")))
     assert not (tmp_path / "executed").exists()
 
 
-async def test_every_error_of_a_failed_batch_is_told(connector, emulator, caplog):
-    """There, it is the first error's message alone, and nobody learns of the others, nor of lines and codes."""
+async def test_every_error_of_a_failed_batch_is_reported(connector, emulator, caplog):
+    """The published package reports only the first error's message, without its line and code."""
     meta = await submit(connector, emulator, [make_request("a")] * 3)
     resource = await connector.get(meta)
     assert resource.phase == TaskExecution.FAILED
@@ -152,7 +152,7 @@ async def test_delete_of_a_batch_that_is_over_does_nothing(connector, emulator, 
     await connector.delete(meta)
 
 
-def test_file_step_that_openai_refuses_is_not_tried_again(openai_emulator, monkeypatch, requests_file):
+def test_file_step_that_openai_refuses_is_not_retried(openai_emulator, monkeypatch, requests_file):
     """There, Flyte takes it for a fault of the system and uploads four times."""
     monkeypatch.setenv("TEAM_KEY", "sk-team")
     monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
@@ -192,8 +192,8 @@ async def test_failure_names_the_key_that_cannot_see_the_file(connector, emulato
     resource = await connector.get(meta)
     assert resource.phase == TaskExecution.FAILED
     assert resource.message.endswith(
-        "The batch was created with the key from secret 'FLYTE_OPENAI_API_KEY'; a file is seen only by keys of the "
-        "project it was uploaded in, so give the upload and the batch step keys of one project."
+        "The batch was created with the key from secret 'FLYTE_OPENAI_API_KEY'; a file is visible only to keys "
+        "of the project it was uploaded to: give the upload step and the batch step keys of the same project."
     )
 
 
@@ -272,9 +272,7 @@ def test_results_come_in_the_order_of_the_requests(openai_emulator, run_on_a_lap
 def test_bad_line_is_found_before_anything_is_submitted(openai_emulator, run_on_a_laptop):
     """There, the file is uploaded and the batch fails; and the file stays at OpenAI."""
     content = make_jsonl([*make_requests(2), make_request("r-0"), make_request("r-9", url="/v1/responses")])
-    with pytest.raises(
-        FlyteUserRuntimeException, match=r"2 problems: line 4 has another url .*; line 3 repeats a custom_id"
-    ):
+    with pytest.raises(FlyteUserRuntimeException, match=r"2 problems: line 4 has a url .*; line 3 repeats a custom_id"):
         run_on_a_laptop(content)
     with make_client(openai_emulator) as client:
         assert (client.batches.list().data, client.files.list().data) == ([], [])

@@ -1,4 +1,4 @@
-"""A schema is one that OpenAI can follow strictly, or has a problem that is told in OpenAI's words."""
+"""A schema is valid for strict structured outputs, or has a problem in OpenAI's words."""
 
 import openai
 import pytest
@@ -53,7 +53,7 @@ def test_root_must_not_be_a_choice():
 
 @pytest.mark.parametrize("additional", [{}, {"additionalProperties": True}, {"additionalProperties": TEXT}])
 def test_object_must_be_closed(additional):
-    """Names that nobody knows cannot be followed."""
+    """`additionalProperties` must be false."""
     message = "In context=(), 'additionalProperties' is required to be supplied and to be false."
     assert problem_in({"type": "object", "properties": {}, "required": [], **additional}) == message
 
@@ -125,8 +125,8 @@ def test_reference_stands_by_itself():
     ],
     ids=str,
 )
-def test_problem_is_told_with_its_place(schema, context):
-    """However deep it is."""
+def test_problem_is_reported_with_its_place(schema, context):
+    """At any depth."""
     message = f"In context={context}, 'additionalProperties' is required to be supplied and to be false."
     assert problem_in(schema) == message
 

@@ -51,7 +51,7 @@ def check_arguments(config: Mapping[str, Any], *, where: str) -> None:
             isinstance(value, str) and value == value.strip() and value.isascii() and value.expandtabs().isprintable()
         )
         if not HEADER_NAME.fullmatch(str(name)) or not is_sendable:
-            raise ValueError(_wrong("extra_headers", where, "be plain texts by plain names", {name: value}))
+            raise ValueError(_wrong("extra_headers", where, "have plain strings as names and values", {name: value}))
     if config.get("timeout") is not None and not is_positive(config["timeout"]):
         raise ValueError(_wrong("timeout", where, "be a positive number of seconds", config["timeout"]))
 

@@ -73,7 +73,7 @@ class Account:
         names = {"organization": (organization or "").strip(), "project": (project or "").strip()}
         for what, name in names.items():
             if not name.isascii() or not name.isprintable():
-                raise InvalidInputError(f"{name!r} cannot be the name of an OpenAI {what}; look for a typing error.")
+                raise InvalidInputError(f"{name!r} cannot be the name of an OpenAI {what}; check it for a typo.")
         return cls(api_key, names["organization"] or None, names["project"] or None)
 
 

@@ -89,8 +89,8 @@ def _look_up(name: SecretName) -> str | None:
 def _checked(key: APIKey) -> APIKey:
     if not key.value.isascii() or not key.value.isprintable() or " " in key.value:
         raise MissingAPIKeyError(
-            f"The OpenAI API key from {key.source} has white space or other characters in it that no key has; "
-            "store it again, as one line."
+            f"The OpenAI API key from {key.source} contains white space or other characters that no key has; "
+            "store it again as one line."
         )
     return key
 

@@ -74,7 +74,7 @@ def explained(account: Account, doing: str, *, permission: str = FILES_AND_BATCH
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         # A truncated JSON document, which the SDK does not wrap in an error of its own.
         raise UnavailableError(
-            f"Could not {doing}: the answer could not be read ({error}).", reason="unreadable"
+            f"Could not {doing}: the response could not be read ({error}).", reason="unreadable"
         ) from None
 
 
@@ -101,7 +101,7 @@ def _explanation(error: openai.OpenAIError, account: Account, doing: str, permis
         sentence = f"Could not {doing}: no connection to {shown_url()}{told}."
         return UnavailableError(sentence, reason="connection", was_sent=_was_sent(error))
     return UnavailableError(
-        f"Could not {doing}: the answer could not be read ({type(error).__name__}).", reason="unreadable"
+        f"Could not {doing}: the response could not be read ({type(error).__name__}).", reason="unreadable"
     )
 
 
@@ -167,9 +167,9 @@ def _refused(
     if isinstance(message, str) and message:
         reason += f": {tidied(message, secret=account.api_key.value)}"
     if code == QUOTA_CODE:
-        return UnavailableError(f"Could not {doing}: there is no room for it now ({reason}).", answer=answer)
+        return UnavailableError(f"Could not {doing}: its queue is full ({reason}).", answer=answer)
     if status in PASSING_STATUSES or status >= 500:
-        return UnavailableError(f"Could not {doing}: OpenAI is not able to answer now ({reason}).", answer=answer)
+        return UnavailableError(f"Could not {doing}: OpenAI is unavailable ({reason}).", answer=answer)
     return RefusedError(f"Could not {doing}: OpenAI refused ({reason}).", answer=answer)
 
 

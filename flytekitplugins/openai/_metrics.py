@@ -11,11 +11,11 @@ __all__ = ["REASONS", "count_failure", "count_from_zero"]
 
 _counters: dict[str, Counter] = {}
 _HELP = {
-    "poll_failures": "Polls of a batch that failed, while its task went on.",
-    "submission_failures": "Submissions of a batch that failed, and are tried again.",
-    "cancel_failures": "Cancellations of batches that failed, and are tried again.",
-    "refused_tasks": "Batch tasks that were refused for good when Flyte created them.",
-    "failed_questions": "ChatGPT tasks that were not answered.",
+    "poll_failures": "Batch polls that failed; the task keeps running.",
+    "submission_failures": "Batch submissions that failed and will be retried.",
+    "cancel_failures": "Batch cancellations that failed and will be retried.",
+    "refused_tasks": "Batch tasks that failed for good when Flyte created them.",
+    "failed_questions": "ChatGPT tasks that failed.",
 }
 # Values of the label that exist from the start. Any other HTTP status appears with its first failure.
 REASONS = (

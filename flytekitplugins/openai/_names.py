@@ -41,5 +41,8 @@ def reserve_name(registered: str, arguments: Mapping[str, Any]) -> None:
     if "name" in differences:
         what = f"create_batch was called with the names {earlier['name']!r} and {arguments['name']!r}"
     else:
-        what = f"create_batch was called twice with the name {arguments['name']!r} and another {', '.join(differences)}"
-    raise ValueError(f"{what}, and Flyte would know both workflows as {registered}; give each a name of its own.")
+        what = (
+            f"create_batch was called twice with the name {arguments['name']!r} and different values of "
+            f"{', '.join(differences)}"
+        )
+    raise ValueError(f"{what}, and Flyte would register both workflows as {registered}; give each its own name.")

@@ -123,7 +123,7 @@ async def test_create_without_a_file_id_is_refused(connector):
     """An upload step that gave nothing is found before OpenAI is asked."""
     with pytest.raises(InvalidInputError) as raised:
         await connector.create(make_template(), LiteralMap({}))
-    assert str(raised.value) == "The batch task was given no input_file_id; pass it the id of an uploaded file."
+    assert str(raised.value) == "The batch task has no input_file_id; pass it the id of an uploaded file."
 
 
 async def test_create_says_in_one_sentence_what_openai_refuses(connector, emulator):
@@ -254,13 +254,13 @@ async def test_get_tells_what_it_saw_last(connector, emulator):
     await connector.get(meta)
     emulator.order(CallFault(status=503))
     assert (await connector.get(meta)).message == (
-        f"Could not look up batch '{meta.batch_id}': OpenAI is not able to answer now (503: ordered by the test). "
+        f"Could not look up batch '{meta.batch_id}': OpenAI is unavailable (503: ordered by the test). "
         "Last seen: in progress: 4 of 10 requests done."
     )
 
 
 async def test_get_says_of_an_unknown_batch_that_it_is(connector, emulator):
-    """It goes on all the same: whoever put in another project's key may yet put in the right one."""
+    """The task keeps running: an operator who stored another project's key may still correct it."""
     resource = await connector.get(BatchEndpointMetadata(None, "batch_nowhere"))
     assert resource.phase == TaskExecution.RUNNING
     assert resource.message == (
@@ -272,7 +272,7 @@ async def test_create_refuses_a_name_that_no_header_can_carry(connector):
     """The SDK would take it for a broken connection, and Flyte would try again."""
     with pytest.raises(InvalidInputError) as raised:
         await connector.create(make_template(openai_organization="org é"), make_inputs("file-1"))
-    assert str(raised.value) == "'org é' cannot be the name of an OpenAI organization; look for a typing error."
+    assert str(raised.value) == "'org é' cannot be the name of an OpenAI organization; check it for a typo."
 
 
 async def test_create_strips_the_names_of_the_account(connector, emulator):
@@ -282,7 +282,7 @@ async def test_create_strips_the_names_of_the_account(connector, emulator):
 
 
 async def test_every_verb_ends_before_flyte_cancels_it(connector, emulator, monkeypatch):
-    """Flyte cancels a call after 10 s, and then nobody learns why."""
+    """Flyte cancels a call after 10 s, and the reason would be lost."""
     assert task_controller.BUDGET_SECONDS <= 8
     monkeypatch.setattr(task_controller, "BUDGET_SECONDS", 0.05)
     meta = await submit(connector, emulator)
@@ -308,7 +308,7 @@ async def test_delete_cancels_the_batch(connector, emulator):
 
 
 async def test_delete_of_an_unknown_batch_does_nothing(connector, emulator):
-    """What is not there needs no cancelling."""
+    """There is nothing to cancel."""
     await connector.delete(BatchEndpointMetadata(None, "batch_nowhere"))
 
 
@@ -378,10 +378,10 @@ async def test_metrics_tell_requests_by_state(connector, emulator):
     }
 
 
-async def test_nothing_is_told_of_what_was_not_submitted(connector):
-    """There is no batch to tell of."""
+async def test_nothing_is_reported_of_what_was_not_submitted(connector):
+    """There is no batch to report."""
     key = {"metadata": {"flyte_key": "abc/0"}, "input_file_id": "file-1"}
-    with pytest.raises(UnavailableError, match="There is no batch yet to tell of"):
+    with pytest.raises(UnavailableError, match="The task has no batch yet"):
         await connector.get_metrics(BatchEndpointMetadata(None, "", request=key))
 
 

@@ -53,6 +53,6 @@ def test_end_of_an_attempt_is_the_end_of_earlier_ones(attempt, other, ends):
 
 
 def test_end_of_a_node_is_not_that_of_another():
-    """Nor of a batch that is nobody's."""
+    """Nor that of a batch without a key."""
     assert not IdempotencyKey("abc", "0").ends(IdempotencyKey("def", "0"))
     assert not IdempotencyKey("abc", "0").ends(None)

@@ -10,7 +10,7 @@ from flytekitplugins.openai.batch.index import IndexWriter, read_index
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.text(max_size=5), max_size=3)), max_size=30))
 def test_index_tells_what_it_was_told(runs):
-    """In its order, whatever the ids are."""
+    """In order, for any ids."""
     target = io.BytesIO()
     writer = IndexWriter(target)
     for shard, custom_ids in runs:

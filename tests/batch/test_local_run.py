@@ -86,7 +86,7 @@ def test_file_in_place_of_an_iterator(openai_emulator, tmp_path):
     assert len(lines_of(result.output_file)) == 2
 
 
-def test_missing_key_is_told_before_anything_is_uploaded(openai_emulator, monkeypatch):
+def test_missing_key_is_reported_before_anything_is_uploaded(openai_emulator, monkeypatch):
     """The upload step looks for the key first."""
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(MissingAPIKeyError, match="OPENAI_API_KEY, FLYTE_OPENAI_API_KEY or TEAM_KEY"):
@@ -104,7 +104,7 @@ def test_failed_batch_ends_the_run_with_its_errors(openai_emulator, caplog):
 
 
 def test_trouble_that_passes_does_not_end_the_run(openai_emulator, capsys):
-    """Nobody wants to begin anew because of a 503, and the progress line says what it waits for."""
+    """A 503 must not end a run; the progress line says what it waits for."""
     openai_emulator.freeze()
     openai_emulator.change(validating=1)
     openai_emulator.order(CallFault(method="POST", path="/v1/batches", drop=True))
@@ -163,7 +163,7 @@ def start_script(emulator, directory, *, beginning=""):
 
 
 def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
-    """A batch that nobody waits for goes on being billed."""
+    """An abandoned batch is billed."""
     run = start_script(openai_emulator, tmp_path)
     # Only when it says where the batch is, it has been created and is being watched.
     first_line = run.stderr.readline()
@@ -187,7 +187,7 @@ def test_run_that_is_interrupted_in_the_middle_of_a_line_says_so_once(openai_emu
 
 
 def interrupt(emulator, capsys, *faults):
-    """What is said when a run is interrupted whose batch is under way."""
+    """The message when a run is interrupted while its batch is under way."""
     file_id = upload(emulator, make_requests(3))
     meta = start_and_interrupt(emulator, make_template(), make_inputs(file_id), *faults)
     return capsys.readouterr().err, meta.batch_id
@@ -219,18 +219,18 @@ def test_interrupt_cancels_every_batch_of_the_task(emulator, capsys):
     assert (said.count("'batch_"), said.endswith(" and 2 more are being cancelled.\n")) == (5, True)
 
 
-def test_interrupt_is_tried_again(emulator, capsys):
-    """A batch that nobody waits for goes on being billed, and a 503 is soon over."""
+def test_interrupt_is_retried(emulator, capsys):
+    """An abandoned batch is billed, and a 503 soon passes."""
     said, batch_id = interrupt(emulator, capsys, CallFault(path="*/cancel", status=503, times=2))
     assert said == f"batch: interrupted; batch {batch_id!r} is being cancelled.\n"
 
 
 def test_interrupt_that_fails_says_so(emulator, capsys):
-    """Whoever reads it can cancel the batch on OpenAI's platform."""
+    """The user can then cancel the batch on OpenAI's platform."""
     said, batch_id = interrupt(emulator, capsys, CallFault(path="*/cancel", status=503, times=None))
     assert said == (
-        f"batch: interrupted, but batch {batch_id!r} goes on: Could not cancel batch {batch_id!r}: "
-        "OpenAI is not able to answer now (503: ordered by the test).\n"
+        f"batch: interrupted, but batch {batch_id!r} keeps running: Could not cancel batch {batch_id!r}: "
+        "OpenAI is unavailable (503: ordered by the test).\n"
     )
 
 

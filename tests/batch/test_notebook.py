@@ -94,7 +94,7 @@ def slow_emulator(openai_emulator):
 
 
 def test_interrupted_cell_cancels_its_batch(notebook, slow_emulator):
-    """And the notebook goes on."""
+    """The notebook keeps working."""
     notebook.run(SETUP)
     cell = notebook.start("ask(jsonl_in=iter(requests))")
     wait_for_batches(slow_emulator, "validating")

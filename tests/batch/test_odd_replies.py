@@ -34,7 +34,7 @@ async def test_get_does_not_take_anything_for_a_batch(connector, openai_api, bod
     openai_api.get("/batches/batch_1").respond(json=body)
     resource = await connector.get(META)
     assert resource.phase == TaskExecution.RUNNING
-    assert resource.message == "Could not look up batch 'batch_1': the answer was not a batch."
+    assert resource.message == "Could not look up batch 'batch_1': the response was not a batch."
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ async def test_get_reads_what_compatible_servers_answer(connector, openai_api, f
             {"code": "invalid_api_key"},
             "OpenAI refused the key from secret 'FLYTE_OPENAI_API_KEY' (401 invalid_api_key)",
         ),
-        ({"code": 429, "type": "too_many"}, "OpenAI is not able to answer now (429 429: No batch"),
-        ({"type": "server_error", "code": None}, "OpenAI is not able to answer now (500 server_error: No batch"),
+        ({"code": 429, "type": "too_many"}, "OpenAI is unavailable (429 429: No batch"),
+        ({"type": "server_error", "code": None}, "OpenAI is unavailable (500 server_error: No batch"),
     ],
     ids=str,
 )
@@ -97,7 +97,7 @@ async def test_list_that_is_an_error_is_not_an_empty_one(connector, openai_api):
     openai_api.get("/batches").respond(json=make_error("Slow down.", code="rate_limit_exceeded"))
     meta = await connector.create(make_template(), make_inputs("file-1"), **make_flyte_call())
     message = (await connector.get(meta)).message
-    assert "Could not read the list of batches: OpenAI is not able to answer now (429" in message
+    assert "Could not read the list of batches: OpenAI is unavailable (429" in message
     assert {call.request.method for call in openai_api.calls} == {"GET"}
 
 
@@ -129,17 +129,17 @@ async def test_refusal_is_raised_without_a_prefix(connector, openai_api):
 
 
 async def test_task_that_cannot_be_submitted_says_so(connector):
-    """Whatever is wrong with it is told in the same way."""
+    """All reasons are reported in the same way."""
     template, nothing = make_template(), make_inputs("")
     resource = await connector.get(await connector.create(template, nothing, **make_flyte_call()))
     assert (resource.phase, resource.message) == (
         TaskExecution.FAILED,
-        "The batch task was given no input_file_id; pass it the id of an uploaded file.",
+        "The batch task has no input_file_id; pass it the id of an uploaded file.",
     )
 
 
 async def test_task_runs_without_the_list_of_batches(connector, openai_api):
-    """A test of somebody's need not mock what a single run does not need."""
+    """A user's test need not mock calls that a single run does not need."""
     openai_api.post("/batches").respond(json=make_answer())
     openai_api.get("/batches/batch_1").respond(json=make_answer("completed"))
     meta = await connector.create(make_template(), make_inputs("file-1"), output_prefix="/tmp/outputs")

@@ -172,7 +172,7 @@ def test_local_run_needs_no_image(team, tmp_path, image):
 
 
 def test_default_images_are_those_of_the_published_package():
-    """Whoever names them gets what they always got."""
+    """Users who name them get the same images as before."""
     image = OpenAIFileDefaultImages.find_image_for(flytekit_version="v1.16.3")
     assert image.startswith("cr.flyte.org/flyteorg/flytekit:py3.")
     assert image.endswith("-openai-batch-1.16.3")
@@ -204,14 +204,14 @@ def test_upload_of_an_empty_file_is_refused_before_it_is_sent(team, tmp_path):
     with pytest.raises(InvalidInputError) as raised:
         make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "none.jsonl", b""))
     assert str(raised.value) == (
-        "The input 'none.jsonl' was not submitted: there are no requests in it, and a batch needs at least one."
+        "The input 'none.jsonl' was not submitted: it has no requests, and a batch needs at least one."
     )
     assert not team.calls
 
 
 def test_input_without_an_ending_has_no_name_worth_telling(team, tmp_path):
     """flytekit calls what an iterator yields by a random number."""
-    with pytest.raises(InvalidInputError, match="The input was not submitted: there are no requests in it"):
+    with pytest.raises(InvalidInputError, match="The input was not submitted: it has no requests"):
         make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "0395e41c3b87", b""))
 
 
@@ -235,7 +235,7 @@ def test_upload_takes_the_requests_of_any_one_endpoint(team, tmp_path):
 def test_upload_of_more_than_a_file_takes_names_what_does(team, tmp_path):
     """It gives one file's id; `create_batch` uploads any number of them."""
     lines = make_jsonl([make_request("a", model="gpt-4o"), make_request("b", model="gpt-5")])
-    with pytest.raises(InvalidInputError, match=r"line 2 does not fit into one batch .* create_batch cuts an input"):
+    with pytest.raises(InvalidInputError, match=r"line 2 does not fit into one batch .* create_batch splits an input"):
         make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "in.jsonl", lines))
 
 
@@ -248,7 +248,7 @@ def test_upload_without_a_key_is_refused_before_anything_is_sent(team, tmp_path,
     assert not team.calls
 
 
-def test_upload_that_is_refused_for_now_is_tried_again(team, tmp_path, monkeypatch):
+def test_upload_that_is_refused_for_now_is_retried(team, tmp_path, monkeypatch):
     """The SDK sends the open file again from its beginning."""
     monkeypatch.setattr("flytekitplugins.openai._client.TRANSFER_RETRIES", 1)
     team.order(CallFault(method="POST", path="/v1/files", status=503, headers={"retry-after-ms": "1"}))
@@ -261,7 +261,7 @@ def test_upload_that_is_refused_for_now_is_tried_again(team, tmp_path, monkeypat
 def test_upload_does_not_take_anything_for_a_file(team, tmp_path, body):
     """A batch of no file would fail a day later."""
     team.order(CallFault(method="POST", path="/v1/files", body=body))
-    with pytest.raises(UnavailableError, match="the answer was not a file"):
+    with pytest.raises(UnavailableError, match="the response was not a file"):
         make_task(UploadJSONLFileTask)(jsonl_in=write(tmp_path / "requests.jsonl"))
 
 
@@ -334,8 +334,8 @@ def test_deck_of_one_task_is_not_that_of_another():
     assert (decks, shared.generates_deck) == ([True, False], False)
 
 
-def test_download_does_without_a_deck_if_told_so():
-    """flytekit has an older word for it, too."""
+def test_download_does_without_a_deck_if_asked():
+    """Also by flytekit's older argument."""
     with pytest.warns(FutureWarning, match="disable_deck was deprecated"):
         assert not make_task(DownloadJSONFilesTask, disable_deck=True).enable_deck
     assert not make_task(DownloadJSONFilesTask, enable_deck=False).enable_deck
@@ -367,14 +367,14 @@ def fetch_without_a_length(team, target, *, truncate):
 
 
 def test_download_of_unknown_length_is_whole_when_it_ends_with_a_line(team, tmp_path):
-    """Where nobody announces the length, the last line is all there is to go by."""
+    """Without an announced length, a complete last line is the only evidence."""
     fetch_without_a_length(team, tmp_path / "output.jsonl", truncate=10**6)
     assert len(lines_of(tmp_path / "output.jsonl")) == 3
 
 
 def test_download_of_unknown_length_that_breaks_off_within_a_line_fails(team, tmp_path):
     """Half a line is not JSON."""
-    with pytest.raises(IncompleteFileError, match="it breaks off within a line"):
+    with pytest.raises(IncompleteFileError, match="it ends in the middle of a line"):
         fetch_without_a_length(team, tmp_path / "output.jsonl", truncate=100)
 
 
@@ -387,7 +387,7 @@ def test_download_survives_what_passes(team, fault):
     assert len(lines_of(download(batch).output_file)) == 3
 
 
-def test_download_of_a_server_that_stays_away_may_be_tried_again(team):
+def test_download_of_a_server_that_stays_away_may_be_retried(team):
     """Flyte counts it against the task's retries."""
     batch = run_batch(team, CallFault(path="*/content", status=502, times=None))
     team.calls.clear()

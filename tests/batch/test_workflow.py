@@ -159,8 +159,8 @@ def test_steps_are_those_of_any_number_of_files():
     assert [isinstance(step, published) for step, published in zip(steps, PUBLISHED, strict=True)] == [True] * 3
 
 
-def test_upload_is_told_the_endpoint():
-    """A line for another would be refused after the upload."""
+def test_upload_is_reported_the_endpoint():
+    """So that a line for another endpoint is refused before the upload."""
     _, templates = compile_workflow(config={"endpoint": "/v1/responses"})
     assert templates["openai-file-upload-gpt-41"].custom["endpoint"] == "/v1/responses"
 
@@ -204,9 +204,9 @@ def test_files_are_deleted_by_a_step_that_follows_the_results():
     assert workflow.nodes[2].id in workflow.nodes[3].upstream_node_ids
 
 
-def test_config_that_nobody_takes_is_told_when_the_workflow_is_made():
-    """And not when everything has been uploaded."""
-    with pytest.raises(ValueError, match="The metadata in config has 16 entries; 15 are the most"):
+def test_config_that_is_invalid_is_reported_when_the_workflow_is_made():
+    """Not after everything was uploaded."""
+    with pytest.raises(ValueError, match="The metadata in config has 16 entries; at most 15 are allowed"):
         create_batch(name="test", secret=SECRET, config={"metadata": {f"k{n}": "v" for n in range(16)}})
 
 
@@ -228,7 +228,7 @@ def test_config_that_nobody_takes_is_told_when_the_workflow_is_made():
         ),
     ],
 )
-def test_number_out_of_range_is_told_when_the_workflow_is_made(arguments, told):
+def test_number_out_of_range_is_reported_when_the_workflow_is_made(arguments, told):
     """And not a day later."""
     with pytest.raises(ValueError, match=re.escape(told)):
         create_batch(name="test", secret=SECRET, **arguments)

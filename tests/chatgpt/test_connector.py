@@ -110,8 +110,8 @@ async def test_calls_share_a_client_and_a_connection(connector, emulator):
 @pytest.mark.parametrize(
     "fault", [{"drop": True}, *({"status": status} for status in (408, 409, 429, 500, 503))], ids=str
 )
-async def test_what_may_pass_is_tried_again(connector, emulator, monkeypatch, fault):
-    """Nobody wants to begin a workflow anew because of a 503."""
+async def test_what_may_pass_is_retried(connector, emulator, monkeypatch, fault):
+    """A 503 must not fail a workflow."""
     monkeypatch.setattr(conversation, "PAUSES_SECONDS", (0.01,))
     emulator.order(CallFault(path=CHAT, times=2, **fault))
     assert await ask(connector) == "Heard: What is it?"
@@ -128,30 +128,29 @@ async def test_pause_is_as_long_as_openai_asks_for(connector, emulator, monkeypa
 
 
 async def test_pause_that_does_not_fit_is_not_made(connector, emulator):
-    """The reason is told at once, and not hidden behind a timeout."""
+    """The reason is reported at once instead of a timeout."""
     emulator.order(CallFault(path=CHAT, status=429, code="rate_limit_exceeded", headers={"Retry-After": "60"}))
     assert await refusal_of(connector, RETRYABLE) == (
-        "Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now "
-        "(429 rate_limit_exceeded: ordered by the test)."
+        "Could not ask model 'gpt-4o-mini': OpenAI is unavailable (429 rate_limit_exceeded: ordered by the test)."
     )
     assert len(emulator.calls) == 1
 
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
-async def test_account_without_money_is_told_at_once(connector, emulator, code):
+async def test_account_without_money_is_reported_at_once(connector, emulator, code):
     """It does not pass within seconds."""
     emulator.order(CallFault(path=CHAT, status=429, code=code, message="Check your plan.", times=None))
     assert await refusal_of(connector) == (
-        f"Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now (429 {code}: Check your plan)."
+        f"Could not ask model 'gpt-4o-mini': OpenAI is unavailable (429 {code}: Check your plan)."
     )
     assert len(emulator.calls) == 1
 
 
-async def test_trouble_that_does_not_pass_is_told(connector, emulator):
-    """Within the time of the task, which is over soon here."""
+async def test_trouble_that_does_not_pass_is_reported(connector, emulator):
+    """Within the task's timeout, which is short here."""
     emulator.order(CallFault(path=CHAT, status=503, times=None))
     assert await refusal_of(connector, RETRYABLE, timeout_seconds=1.4) == (
-        "Could not ask model 'gpt-4o-mini': OpenAI is not able to answer now (503: ordered by the test)."
+        "Could not ask model 'gpt-4o-mini': OpenAI is unavailable (503: ordered by the test)."
     )
     assert len(emulator.calls) == 2
 
@@ -176,13 +175,13 @@ async def test_late_call_does_not_hide_what_was_before_it(connector, emulator):
     """A rate limit and a slow model are two things to be done something about."""
     emulator.order(CallFault(path=CHAT, status=429, headers={"Retry-After": "0.01"}), CallFault(path=CHAT, delay=5))
     assert await refusal_of(connector, RETRYABLE, timeout_seconds=0.6) == (
-        f"{LATE.format(0.6)} The call before it had failed: Could not ask model 'gpt-4o-mini': "
-        "OpenAI is not able to answer now (429: ordered by the test)."
+        f"{LATE.format(0.6)} The previous call failed: Could not ask model 'gpt-4o-mini': "
+        "OpenAI is unavailable (429: ordered by the test)."
     )
 
 
 async def test_late_call_tells_the_last_failure_before_it(connector, emulator):
-    """What was wrong first is over."""
+    """Earlier failures have passed."""
     emulator.order(
         CallFault(path=CHAT, status=503, headers={"Retry-After": "0.01"}),
         CallFault(path=CHAT, status=429, headers={"Retry-After": "0.01"}),
@@ -212,7 +211,7 @@ async def test_timeout_of_the_config_gives_no_more_time(connector, emulator, own
     assert said == LATE.format(0.3)
 
 
-async def test_connection_that_is_not_made_is_tried_again(connector, emulator, monkeypatch):
+async def test_connection_that_is_not_made_is_retried(connector, emulator, monkeypatch):
     """A slow model it is not, and nothing has been paid for."""
     monkeypatch.setattr(_client, "CALL_CONNECT_SECONDS", 0.1)
     monkeypatch.setattr(conversation, "PAUSES_SECONDS", (0.01,))
@@ -225,8 +224,8 @@ async def test_connection_that_is_not_made_is_tried_again(connector, emulator, m
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1])
-async def test_connection_that_is_never_made_is_told(connector, monkeypatch, seconds):
-    """However little time there is for it."""
+async def test_connection_that_is_never_made_is_reported(connector, monkeypatch, seconds):
+    """However short the timeout is."""
     with start_deaf_listener() as base_url:
         monkeypatch.setenv("OPENAI_BASE_URL", base_url)
         said = await refusal_of(connector, RETRYABLE, timeout_seconds=seconds)
@@ -265,7 +264,7 @@ async def test_time_runs_from_the_beginning(connector, emulator, monkeypatch):
 
 
 def test_call_ends_before_flyte_cancels_it():
-    """After 10 seconds, unless it is set otherwise; and nobody would be told why."""
+    """Flyte cancels after 10 seconds by default, and the reason would be lost."""
     assert module.TIMEOUT_SECONDS + 0.5 < 10
 
 
@@ -280,7 +279,7 @@ async def test_call_may_take_longer_than_a_poll(connector, emulator, monkeypatch
 
 
 async def test_refused_key_is_explained(connector, emulator):
-    """The operator is told which, and not what it is."""
+    """The message names the secret, never its value."""
     emulator.change(keys={"sk-other": "proj-1"})
     assert await refusal_of(connector) == (
         "Could not ask model 'gpt-4o-mini': OpenAI refused the key from secret 'FLYTE_OPENAI_API_KEY' "
@@ -295,7 +294,7 @@ async def test_missing_key_names_the_secret(connector, monkeypatch):
     assert "secret 'FLYTE_OPENAI_API_KEY' is not in the connector service" in await refusal_of(connector)
 
 
-async def test_refused_request_is_told_in_one_sentence(connector, emulator):
+async def test_refused_request_is_reported_in_one_sentence(connector, emulator):
     """With the server's own words."""
     emulator.change(models=("gpt-5",))
     assert await refusal_of(connector) == (
@@ -307,15 +306,13 @@ async def test_refused_request_is_told_in_one_sentence(connector, emulator):
 async def test_refusal_of_the_model_is_an_error(odd):
     """A workflow would otherwise go on with it as if it were an answer."""
     answer_with(odd, refusal="I can't help with that.")
-    assert await refusal_of(odd) == (
-        "Model 'gpt-4o-mini' answered without a text: it refused (I can't help with that)."
-    )
+    assert await refusal_of(odd) == ("Model 'gpt-4o-mini' returned no text: it refused (I can't help with that).")
 
 
 async def test_refusal_does_not_tell_the_key(odd):
     """A model that is told it may repeat it."""
     answer_with(odd, refusal="I can't use sk-operator.")
-    assert (await refusal_of(odd)).endswith("answered without a text: it refused (I can't use ***).")
+    assert (await refusal_of(odd)).endswith("returned no text: it refused (I can't use ***).")
 
 
 async def test_answer_in_parts_is_joined(odd):
@@ -324,16 +321,16 @@ async def test_answer_in_parts_is_joined(odd):
     assert await ask(odd) == "Hello"
 
 
-async def test_error_with_a_good_status_is_told(odd):
-    """As some gateways answer."""
+async def test_error_with_a_good_status_is_reported(odd):
+    """Some gateways answer like this."""
     odd.route.respond(json={"error": {"message": "oops"}})
-    assert await refusal_of(odd) == "Model 'gpt-4o-mini' answered without a text: it is an error (oops)."
+    assert await refusal_of(odd) == "Model 'gpt-4o-mini' returned no text: it is an error (oops)."
 
 
 async def test_filtered_answer_is_an_error(odd):
     """It is null, with the reason beside it; to ask again would be refused again."""
     answer_with(odd, finish_reason="content_filter")
-    assert await refusal_of(odd) == ("Model 'gpt-4o-mini' answered without a text: finish_reason is 'content_filter'.")
+    assert await refusal_of(odd) == ("Model 'gpt-4o-mini' returned no text: finish_reason is 'content_filter'.")
     assert odd.route.call_count == 1
 
 
@@ -341,13 +338,13 @@ async def test_filtered_answer_is_an_error(odd):
 async def test_answer_that_is_none_is_an_error(odd, body):
     """Compatible servers and proxies answer what they like."""
     odd.route.respond(text=body, content_type="application/json")
-    assert (await refusal_of(odd)).startswith("Model 'gpt-4o-mini' answered without a text: ")
+    assert (await refusal_of(odd)).startswith("Model 'gpt-4o-mini' returned no text: ")
 
 
 async def test_task_without_a_message_is_refused(connector):
     """Before OpenAI is asked."""
     resource = await connector.do(make_chat_template(), LiteralMap({}))
-    assert (resource.phase, resource.message) == (TaskExecution.FAILED, "The ChatGPT task was given no message.")
+    assert (resource.phase, resource.message) == (TaskExecution.FAILED, "The ChatGPT task has no message.")
 
 
 @pytest.mark.parametrize(

@@ -152,8 +152,8 @@ def test_answer_without_a_text_says_what_it_has(answer, sentence):
     ],
     ids=str,
 )
-def test_secret_is_not_told(answer, sentence):
-    """Some servers repeat what they were sent, and everybody reads Flyte's console."""
+def test_secret_is_not_reported(answer, sentence):
+    """Some servers repeat the key, and many people read Flyte's console."""
     with pytest.raises(NoTextError) as raised:
         text_of(answer, secret="sk-secret")
     assert str(raised.value) == sentence

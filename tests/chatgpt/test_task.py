@@ -74,7 +74,7 @@ def test_config_is_the_callers(openai_emulator):
 
 
 def test_task_config_is_the_published_one():
-    """Whoever has a task at hand can read what it asks for."""
+    """The task's attributes show the configuration."""
     task = make_task(openai_organization="org-1", openai_project="proj-1")
     assert task.task_config == {"openai_organization": "org-1", "chatgpt_config": CONFIG}
 
@@ -87,7 +87,7 @@ def test_local_run_answers(openai_emulator):
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_local_run_closes_its_connections(openai_emulator, status):
-    """Nobody else would, and a test of somebody's that takes warnings for errors would fail."""
+    """Otherwise a user's test with warnings as errors would fail."""
     if status == 400:
         openai_emulator.order(CallFault(status=status))
     with contextlib.suppress(FlyteUserException):

@@ -46,7 +46,7 @@ def submit(client, lines=None, *, endpoint=CHAT, window="24h", metadata=None, **
 
 
 def run(client, lines=None, **parameters):
-    """A batch of these lines as it is once it was created: over, unless the emulator was told to take its time."""
+    """The batch of these lines after its creation: ended, unless the emulator was told to run slowly."""
     return client.batches.retrieve(submit(client, lines, **parameters).id)
 
 

@@ -75,7 +75,7 @@ def test_completed_batch_has_an_empty_error_file(azure, client):
 
 
 def test_batch_never_expires(azure, client):
-    """It goes on for as long as it takes."""
+    """It runs until all requests are done."""
     azure.change(requests_per_second=1 / DAY)
     batch = submit(client, [make_line("a"), make_line("b")])
     azure.advance(1.5 * DAY)

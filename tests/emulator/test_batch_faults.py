@@ -51,7 +51,7 @@ def test_batch_fault_strikes_one_input_file(emulator, client):
 
 
 def test_batch_fault_does_not_strike_the_past(emulator, client):
-    """A batch that had passed validation before a fault was ordered stays valid, though nobody had looked yet."""
+    """A batch that had passed validation before a fault was ordered stays valid, even if it was not polled."""
     emulator.change(validating=10)
     batch = submit(client)
     emulator.advance(10)
@@ -84,8 +84,8 @@ def test_request_can_be_lost(emulator, client):
     assert (set(output), set(errors), counts(batch)) == ({"r-1"}, set(), (2, 1, 1))
 
 
-def test_request_fails_as_most_do_unless_told_otherwise(emulator, client):
-    """Whoever says no more than which one means that it fails."""
+def test_request_fails_as_most_do_by_default(emulator, client):
+    """A fault that names only a request fails it with a 500."""
     emulator.order(RequestFault(custom_id="r-0"))
     _, errors = results(client, run(client, make_lines(2)))
     assert [(custom_id, line["response"]["status_code"]) for custom_id, line in errors.items()] == [("r-0", 500)]
@@ -131,7 +131,7 @@ def test_request_fault_lasts_as_long_as_it_says(emulator, client, looks):
 
 
 def test_request_fault_does_not_strike_the_past(emulator, client):
-    """Requests that had run before a fault was ordered stay answered, though nobody had looked yet."""
+    """Requests that had run before a fault was ordered stay answered, even if it was not polled in between."""
     emulator.change(requests_per_second=1)
     batch = submit(client, make_lines(4))
     emulator.advance(2)

@@ -15,7 +15,7 @@ def statuses(emulator, count, *, method="GET", path="/v1/batches"):
 
 
 def test_fault_strikes_once(emulator):
-    """Unless told otherwise, the next call goes wrong and the one after it does not."""
+    """By default, the next call goes wrong and the one after it does not."""
     emulator.order(CallFault(status=503))
     assert statuses(emulator, 3) == [503, 200, 200]
 
@@ -181,7 +181,7 @@ def test_delayed_call_can_time_out(emulator, client):
 
 
 def test_delayed_creation_did_not_happen_in_time(emulator, client):
-    """A delay comes before the work: whoever times out finds nothing done."""
+    """A delay comes before the work: after a client's timeout nothing has been done."""
     file = upload(client)
     emulator.order(CallFault(delay=60))
     with pytest.raises(openai.APITimeoutError):

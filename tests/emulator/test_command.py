@@ -107,7 +107,7 @@ def test_large_upload_goes_to_disk(tmp_path, sdk):
 
 
 def test_command_says_that_its_port_is_taken(capsys):
-    """A port that is taken is told in one sentence, with the way out."""
+    """A port that is taken is reported in one sentence, with the way out."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["--port", str(port)]) == 1
@@ -126,7 +126,7 @@ def test_command_says_that_its_port_is_taken(capsys):
     ],
 )
 def test_command_says_that_its_responder_is_wrong(capsys, name, reason):
-    """A responder that cannot be found is told in one sentence."""
+    """A responder that cannot be found is reported in one sentence."""
     with pytest.raises(SystemExit) as caught:
         main(["--responder", name])
     assert caught.value.code == 2
@@ -161,14 +161,14 @@ def test_command_runs_another_with_an_emulator_in_openais_place():
     assert (run.returncode, run.stdout, run.stderr) == (3, "[]\n", "")
 
 
-def test_command_that_is_killed_is_told_as_a_shell_would():
-    """By 128 and the number of the signal."""
+def test_command_that_is_killed_is_reported_as_a_shell_would():
+    """With 128 plus the number of the signal."""
     run = run_with_emulator(sys.executable, "-c", "import os; os.kill(os.getpid(), 15)")
     assert run.returncode == 128 + signal.SIGTERM
 
 
-def test_command_that_is_not_there_is_told():
-    """In one line, and the emulator ends."""
+def test_command_that_is_not_there_is_reported():
+    """In one line; the emulator stops."""
     run = run_with_emulator("no-such-command")
     assert (run.returncode, run.stderr) == (127, "cannot run 'no-such-command': No such file or directory\n")
 

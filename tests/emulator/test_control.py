@@ -113,6 +113,6 @@ def test_nonsense_is_refused(emulator, body):
 
 
 def test_control_is_off_unless_asked_for(sdk):
-    """An emulator obeys no other process unless it was told to."""
+    """An emulator accepts no orders from other processes by default."""
     with Emulator(strict=False) as emulator, pytest.raises(ValueError, match=r"refused 'clock': .*unknown_url"):
         EmulatorControl(emulator.base_url).advance(1)

@@ -59,7 +59,7 @@ def test_live_batch_outlives_its_input_file(emulator, client, second):
 
 
 def test_live_batch_outlives_the_expiry_of_its_input_file(emulator, client):
-    """A batch goes on reading an input file that expires meanwhile."""
+    """A batch keeps reading an input file that expires meanwhile."""
     emulator.change(requests_per_second=0.001)
     file = upload(client, make_lines(4), expires_after={"anchor": "created_at", "seconds": HOUR})
     batch = client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")

@@ -70,7 +70,7 @@ def test_batch_expires_a_day_after_its_creation(client):
 
 
 def test_states_nobody_looked_at_have_their_own_times(slow, client):
-    """A batch that is first looked at long after its end tells the times at which things happened."""
+    """A batch first polled long after its end still has the times of its transitions."""
     batch = submit(client, make_lines(4))
     slow.advance(1_000)
     assert reached(client.batches.retrieve(batch.id)) == MOMENTS

@@ -120,7 +120,7 @@ def test_limit_is_a_whole_number(emulator, limit):
     assert call(emulator, "GET", f"/v1/batches?limit={limit}").status == 400
 
 
-def test_page_of_batches_holds_20_unless_told(client):
+def test_page_of_batches_holds_20_by_default(client):
     """The default page of batches has 20 items (platform.openai.com/docs/api-reference/batch/list)."""
     for _ in range(21):
         submit(client)

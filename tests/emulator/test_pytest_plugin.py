@@ -47,5 +47,5 @@ def test_it(openai_emulator):
     (tmp_path / "test_it.py").write_text(code)
     command = [sys.executable, "-m", "pytest", "-p", pytest_plugin.__name__, "-p", "no:cacheprovider", "test_it.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
-    assert "AssertionError: the emulator was asked for what it does not have: GET /v1/nonsense" in run.stdout
+    assert "AssertionError: the emulator does not support: GET /v1/nonsense" in run.stdout
     assert run.returncode == 1

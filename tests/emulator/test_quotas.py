@@ -96,7 +96,7 @@ def test_too_many_uploads_are_refused(emulator, client):
 
 @pytest.mark.parametrize(("setting", "create"), [("batches_per_hour", submit), ("uploads_per_minute", upload)])
 def test_retry_after_is_long_enough(emulator, client, setting, create):
-    """Who waits as long as Retry-After says is let in, and nobody before."""
+    """A client that waits for Retry-After is accepted, and an earlier one is not."""
     emulator.change(**{setting: 1})
     create(client)
     emulator.advance(20.5)
@@ -111,7 +111,7 @@ def test_retry_after_is_long_enough(emulator, client, setting, create):
 
 
 def test_limit_of_none_refuses_everything(emulator, client):
-    """A limit of 0 lets nobody in, and tells the whole window to wait."""
+    """A limit of 0 refuses every call, and Retry-After is the whole window."""
     emulator.change(batches_per_hour=0)
     with pytest.raises(openai.RateLimitError) as caught:
         submit(client)

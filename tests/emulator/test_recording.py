@@ -20,7 +20,7 @@ def test_calls_are_recorded_in_order(emulator, client):
 
 
 def test_call_has_its_query(emulator):
-    """A call's query is told apart from its path."""
+    """A call's query is distinguished from its path."""
     call(emulator, "GET", "/v1/batches?limit=5&after=")
     assert (emulator.calls[0].path, emulator.calls[0].query) == ("/v1/batches", {"limit": "5", "after": ""})
 
@@ -55,7 +55,7 @@ def test_call_has_its_key(emulator):
 
 
 @pytest.mark.parametrize("sent", [{"authorization": f"Bearer {KEY}"}, {"authorization": KEY}, {"api-key": KEY}])
-def test_key_is_not_told_on(emulator, sent):
+def test_key_is_not_passed_on(emulator, sent):
     """A key shows neither in the repr of a call, which tests print, nor in what goes to other processes."""
     call(emulator, "GET", "/v1/batches", headers=sent, key="")
     seen = emulator.calls[0]

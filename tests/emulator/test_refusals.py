@@ -73,7 +73,7 @@ def test_unknown_route_is_refused(lenient, method, path):
 @pytest.mark.parametrize(("method", "path"), UNKNOWN)
 def test_unknown_route_fails_a_strict_emulator(method, path):
     """A strict emulator complains about calls without a route when it ends."""
-    message = f"^the emulator was asked for what it does not have: {method} {path}$"
+    message = f"^the emulator does not support: {method} {path}$"
     with pytest.raises(AssertionError, match=message), Emulator() as emulator:
         call(emulator, method, path)
 
@@ -82,7 +82,7 @@ def test_check_names_every_unknown_call(lenient):
     """All calls without a route are told at once, and only those."""
     for path in ("/v1/models", "/v1/batches", "/v1/fine_tuning/jobs"):
         call(lenient, "GET", path)
-    message = "^the emulator was asked for what it does not have: GET /v1/models, GET /v1/fine_tuning/jobs$"
+    message = "^the emulator does not support: GET /v1/models, GET /v1/fine_tuning/jobs$"
     with pytest.raises(AssertionError, match=message):
         lenient.check()
 

@@ -39,7 +39,7 @@ def test_same_request_has_the_same_answer(url):
 
 @pytest.mark.parametrize("url", sorted(set(BODIES) - WITHOUT_ID))
 def test_other_request_has_another_id(url):
-    """Answers are told apart by their ids."""
+    """Answers are distinguished by their ids."""
     one, other = (reply_to(make_request(url, key), echo).body["id"] for key in ("r-1", "r-2"))
     assert one != other
 
@@ -185,7 +185,7 @@ def test_answer_that_is_no_text_is_a_500_that_says_what_to_do(url, said, shown):
     reply = reply_to(make_request(url), lambda _request: said)
     assert reply.status_code == 500
     assert reply.body["error"]["message"] == (
-        f"The responder must answer with a text or a Reply, not with {shown}; json.dumps makes a text of a document."
+        f"The responder must return a string or a Reply, not {shown}; json.dumps converts a document."
     )
 
 

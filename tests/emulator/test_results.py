@@ -31,7 +31,7 @@ def test_answer_is_matched_to_its_request(client):
     assert said == {f"r-{i}": f"The emulator heard: number {i}" for i in range(20)}
 
 
-def test_refused_request_is_told_in_its_response(emulator, client):
+def test_refused_request_is_reported_in_its_response(emulator, client):
     """A request that its endpoint refused has a null `error`, and the refusal in its response, as users have seen."""
     emulator.order(RequestFault(status=400, code="context_length_exceeded", message="too long"))
     _, errors = results(client, run(client, [make_line("r-1")]))

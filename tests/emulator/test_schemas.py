@@ -151,8 +151,8 @@ def test_all_of_the_parts_are_filled():
     ],
     ids=str,
 )
-def test_schema_that_no_document_fits_is_told(schema):
-    """A model would go on for ever, too."""
+def test_schema_that_no_document_fits_is_reported(schema):
+    """A model would never end, either."""
     with pytest.raises(EndlessSchemaError, match=r"^The schema leads back to itself with no way out\.$"):
         document_for(schema, text="text")
 
@@ -211,7 +211,7 @@ def test_plain_text_stays_plain(url, asked):
 
 
 def test_sdk_reads_the_document_into_the_model(client):
-    """Whoever asks for structure tries the program without a key."""
+    """So that structured outputs can be tried without a key."""
     form = {"type": "json_schema", "json_schema": {"name": "item", "schema": Item.model_json_schema()}}
     messages = [{"role": "user", "content": PROMPT}]
     answer = client.chat.completions.create(model=MODEL, messages=messages, response_format=form)

@@ -52,7 +52,7 @@ def test_emulator_can_be_stopped_twice():
     emulator.stop()
 
 
-def test_emulator_listens_where_it_is_told():
+def test_emulator_listens_where_it_is_reported():
     """A port can be chosen; the address says it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

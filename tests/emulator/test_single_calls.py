@@ -50,7 +50,7 @@ def test_sdk_gets_a_response(client):
 
 
 def test_sdk_gets_embeddings(client):
-    """The SDK asks for base64 unless it is told otherwise, and decodes it; both are the same numbers, nearly."""
+    """The SDK asks for base64 by default, and decodes it; both are the same numbers, nearly."""
     encoded, plain = (
         client.embeddings.create(model=MODEL, input="What is it?", **options).data[0].embedding
         for options in ({}, {"encoding_format": "float"})
@@ -66,7 +66,7 @@ def test_embedding_comes_as_base64_when_asked_for(emulator):
 
 
 def test_answers_of_two_calls_have_ids_of_their_own(emulator):
-    """Answers are told apart by their ids, even those to the same request."""
+    """Answers are distinguished by their ids, even those to the same request."""
     assert post(emulator).json["id"] != post(emulator).json["id"]
 
 

@@ -94,7 +94,7 @@ def test_bad_line_fails_the_batch(client, case):
     ]
 
 
-def test_every_bad_line_is_told(client):
+def test_every_bad_line_is_reported(client):
     """A failed batch has one entry for each thing that is wrong, in the order of the lines."""
     batch = run(client, [GOOD, b"no JSON", make_line("r-3", stream=True), GOOD])
     assert errors_of(batch) == [

@@ -85,12 +85,12 @@ class Kill:
 
 @dataclass(frozen=True)
 class Day:
-    """What befalls one task. Times are seconds of the day.
+    """The faults of one task. Times are seconds of the day.
 
     Attributes:
         runs_for: How long its batch takes to run.
         room_at: When there is room in OpenAI's queue for it.
-        internal_errors: How many of its batches OpenAI fails for a reason of its own.
+        internal_errors: How many of its batches OpenAI fails with an internal error.
         stuck: Its first batch never gets anywhere, until the attempt times out.
         lose_states: How often Flyte forgets that it created the task.
         lose_replies: How often Flyte misses the reply to a create.
@@ -197,7 +197,7 @@ def play(world, day, *, shards=None):
 
 
 def faults_of(world, node, day):
-    """What is not as it should be in the evening, with the details; empty when all is well."""
+    """The violated guarantees at the end of the day, with details; empty if there are none."""
     world.emulator.clear_faults()
     world.wait_until(lambda: not _running(world))
     running = _running(world)

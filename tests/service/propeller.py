@@ -5,7 +5,7 @@ CreateTask      at least once: again after a round whose state was lost, and for
                 any error of it is a user's failure: a new attempt while `retries` are left, at once
 GetTask         an error counts, and no success ever takes it off: above five, the task fails if its attempt never was
                 polled well, and otherwise shows RUNNING and is polled no more
-                the count is of one attempt, and in memory: a propeller that is restarted begins anew
+                the count is of one attempt, and in memory: a propeller that is restarted begins again
 DeleteTask      on abort, on a timeout, and after RETRYABLE_FAILED when another attempt follows; never after FAILED,
                 SUCCEEDED or a lost create
                 an error of it fails the round; a workflow is killed after too many of those
@@ -50,7 +50,7 @@ class End(enum.Enum):
 
 
 class ConnectorAwayError(grpc.RpcError):
-    """Nobody listens where the connector should be."""
+    """No process listens at the connector's address."""
 
     def details(self):
         return "connection refused"
@@ -58,7 +58,7 @@ class ConnectorAwayError(grpc.RpcError):
 
 @dataclass
 class State:
-    """What is written down about a node in Kubernetes: what a round begins with."""
+    """The stored state of a node in Kubernetes, with which a round begins."""
 
     attempt: int = 0
     resource_meta: bytes | None = None
@@ -171,7 +171,7 @@ class Propeller:
                 node.state = before
 
     def restart(self):
-        """What is only remembered is forgotten."""
+        """Everything held only in memory is lost."""
         self._polls.clear()
 
     def lose_connector(self, seconds):
@@ -180,7 +180,7 @@ class Propeller:
         self._backs_off_until = self._away_until + min(seconds, LONGEST_BACKOFF)
 
     def abort(self, node):
-        """End an execution from outside: what is under way is deleted in its next round."""
+        """Abort an execution: its running nodes are deleted in the next round."""
         self._aborted.add(id(node))
 
     def has_aborted(self, node):

@@ -34,13 +34,13 @@ ATTEMPTS = 5
 
 
 def free_ports():
-    """Two ports that nobody listens on; not the same one twice, as could be with one after the other."""
+    """Two different free ports; picking one after the other could return the same port twice."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as another:
         return one.getsockname()[1], another.getsockname()[1]
 
 
 def _wait_until_open(port, is_alive):
-    """Whether somebody came to listen. gRPC itself would wait a second between its first tries to connect."""
+    """Whether a process is listening. gRPC itself would wait a second between its first tries to connect."""
     ends_at = time.monotonic() + START_TIMEOUT
     while is_alive() and time.monotonic() < ends_at:
         with socket.socket() as probe:

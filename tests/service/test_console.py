@@ -41,7 +41,7 @@ def test_task_that_waited_is_shown_running_once_it_runs(world):
     world.run(node, seconds=10 * MINUTE)
     phase, message = node.console
     assert phase == WAITING
-    assert message.startswith("waiting: OpenAI has no room for the batch, and refused it once so far")
+    assert message.startswith("waiting: OpenAI's queue is full, and the batch was refused once so far")
     world.emulator.change(enqueued_tokens=None)
     world.run(node, seconds=40 * MINUTE)
     assert node.console == (RUNNING, "")
@@ -60,8 +60,8 @@ def test_task_of_which_a_part_waits_is_running(world, restarts):
         world.restart(1)
     world.run(node, seconds=20 * MINUTE)
     waiting = world.next_replica().get(node.state.resource_meta).custom_info["waiting"]
-    assert (waiting["files"], waiting["reason"][:29]) == (2, "waiting: OpenAI has no room f")
-    assert "no room for the batch" in world.log()
+    assert (waiting["files"], waiting["reason"][:29]) == (2, "waiting: OpenAI's queue is fu")
+    assert "queue is full" in world.log()
     world.run(node, seconds=12 * HOUR)
     assert (node.end, node.phases) == (End.SUCCEEDED, [INITIALIZING, RUNNING, SUCCEEDED])
 

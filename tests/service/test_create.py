@@ -13,7 +13,7 @@ LIST = {"method": "GET", "path": "/v1/batches"}
 
 
 def test_batch_tells_where_it_comes_from(world):
-    """Whoever looks at the list of batches on OpenAI's platform finds the way back."""
+    """The list of batches on OpenAI's platform leads back to the execution."""
     world.propeller.round(world.node(config={"metadata": {"team": "search"}}))
     [batch] = world.batches()
     key = batch.metadata.pop("flyte_key")
@@ -86,7 +86,7 @@ def test_task_waits_with_a_reason_for_an_openai_that_is_away(world):
     assert phase == TaskExecution.WAITING_FOR_RESOURCES
     assert message == (
         "Not submitted yet; will retry. Could not read the list of batches: "
-        "OpenAI is not able to answer now (503: ordered by the test)."
+        "OpenAI is unavailable (503: ordered by the test)."
     )
     world.run(node, seconds=2 * HOUR)
     assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed"])
@@ -144,7 +144,7 @@ def test_batch_that_comes_late_is_cancelled(world):
 
 
 def test_batch_that_comes_late_beside_a_quick_one_is_cancelled(world):
-    """Once a batch has completed nobody asks about its task any more, so it is made sure of then."""
+    """Once a batch has completed nobody asks about its task any more, so the list is read once more then."""
     world.emulator.change(requests_per_second=0.05)
     node = world.node()
     world.run(node, seconds=30)
@@ -155,7 +155,7 @@ def test_batch_that_comes_late_beside_a_quick_one_is_cancelled(world):
 
 
 def test_twin_that_cannot_be_cancelled_does_not_hide_the_batch(world):
-    """The task goes on, and the cancel is tried again."""
+    """The task continues, and the cancel is retried."""
     world.emulator.change(requests_per_second=0.001)
     node = world.node()
     world.emulator.order(CallFault(**CREATE, drop=True, after_work=True))
@@ -166,8 +166,8 @@ def test_twin_that_cannot_be_cancelled_does_not_hide_the_batch(world):
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_refusal_is_told_at_once(world, retries):
-    """Nothing is gained by trying again what OpenAI refuses for good."""
+def test_refusal_is_reported_at_once(world, retries):
+    """Retrying a permanent refusal is useless."""
     before = world.metric("flyte_connector_openai_refused_tasks_total", reason="400")
     node = world.node(retries=retries, config={"endpoint": "/v1/nothing"})
     world.run(node, seconds=600)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.days
 
 @pytest.mark.parametrize("seed", range(FIRST_DAY, FIRST_DAY + DAYS))
 def test_day_ends_well(world, seed):
-    """Each task ends as it should, nothing is bought twice, and no batch is left running that nobody will read."""
+    """Each task ends as it should, nothing is bought twice, and no batch is left running unread."""
     day = make_day(seed)
     node = play(world, day)
     assert faults_of(world, node, day) == {}, day

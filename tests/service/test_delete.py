@@ -94,7 +94,7 @@ def test_abort_while_openai_is_away_is_made_good(world):
 
 
 def test_refused_delete_is_counted(world):
-    """An operator can alert on batches that nobody stops."""
+    """An operator can alert on batches that keep running after an abort."""
     node = world.node()
     world.run(node, seconds=60)
     world.emulator.order(CallFault(**CANCEL, status=401, times=1))

@@ -20,7 +20,7 @@ def minutes_of_submissions(world, begins_at):
 
 
 def test_full_queue_is_waited_out(world):
-    """The user sees why it waits, and then it runs; nobody has to do anything."""
+    """The user sees why it waits, and it runs later without any action."""
     world.emulator.change(enqueued_tokens=0, requests_per_second=0.001)
     node = world.node()
     world.run(node, seconds=HOUR)
@@ -30,7 +30,7 @@ def test_full_queue_is_waited_out(world):
     assert set(world.statuses()[:-1]) == {"failed"}
     assert node.phases == [WAITING, RUNNING, SUCCEEDED]
     assert node.events[0].message == (
-        "waiting: OpenAI has no room for the batch, and refused it once so far (Enqueued token limit reached for "
+        "waiting: OpenAI's queue is full, and the batch was refused once so far (Enqueued token limit reached for "
         "gpt-4o-mini. Limit: 0 enqueued tokens. Please try again once some in_progress batches have been completed.); "
         "it will be submitted again"
     )
@@ -74,12 +74,12 @@ def test_file_that_is_there_and_is_never_found_is_openais_fault(world, shards):
     world.run(node, seconds=3 * HOUR)
     assert (node.end, node.state.attempt) == (End.SUCCEEDED, 1)
     [failure] = [event for event in node.events if event.phase == TaskExecution.RETRYABLE_FAILED]
-    assert "Cannot find file file-1. OpenAI's Files API has this file, so that the fault is OpenAI's" in failure.message
+    assert "Cannot find file file-1. OpenAI's Files API has this file, so the fault is OpenAI's" in failure.message
     assert "The batch was created with the key" not in failure.message
 
 
-def test_file_of_another_project_is_told_at_once(world):
-    """OpenAI does not know it under this key, and will not in a minute."""
+def test_file_of_another_project_is_reported_at_once(world):
+    """OpenAI does not show the file to this key, now or later."""
     node = world.node(file_id="file-elsewhere")
     world.run(node, seconds=HOUR)
     assert (node.end, world.statuses()) == (End.FAILED, ["failed"])

@@ -1,4 +1,4 @@
-"""One task of many batches is one task: to Flyte, to OpenAI, and to whoever waits for it."""
+"""A task of many batches behaves as one task, towards Flyte, OpenAI and the user."""
 
 from collections import Counter
 
@@ -41,7 +41,7 @@ def live(world):
 
 
 def test_each_file_runs_as_a_batch(world):
-    """What comes of them is told in the order of the files."""
+    """The outputs are in the order of the files."""
     node = world.sharded_node(5)
     world.run(node, seconds=HOUR)
     assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed"] * 5)
@@ -89,7 +89,7 @@ def test_queue_that_others_have_filled_is_tried_with_one_batch(world):
     world.run(node, seconds=2 * HOUR)
     assert node.end is End.SUCCEEDED
     assert node.phases == [WAITING, RUNNING, SUCCEEDED]
-    assert node.events[0].message.startswith("waiting: OpenAI has no room for the batch, and refused it once so far")
+    assert node.events[0].message.startswith("waiting: OpenAI's queue is full, and the batch was refused once so far")
 
 
 def test_no_more_run_at_once_than_the_task_allows(world):
@@ -166,7 +166,7 @@ def test_trouble_of_one_batch_is_not_that_of_the_task(world):
 
 
 def test_batch_that_is_refused_leaves_the_others(world):
-    """Their results are paid for; what is wrong with the refused one is handed on."""
+    """Their results are paid for; the error of the refused one is passed on."""
     contents = [make_requests(3), [make_request("a"), make_request("a")], make_requests(3)]
     node = world.sharded_node(contents)
     world.run(node, seconds=HOUR)
@@ -181,7 +181,7 @@ def test_task_of_which_all_batches_are_refused_has_failed(world):
     world.run(node, seconds=HOUR)
     assert node.end is End.FAILED
     assert node.state.message.startswith(
-        "nothing came of any of the 3 batches; the first: 1 error: line 2: duplicate_custom_id:"
+        "none of the 3 batches has results; the first: 1 error: line 2: duplicate_custom_id:"
     )
 
 
@@ -239,7 +239,7 @@ def test_refusal_to_make_more_batches_leaves_those_there_are(world):
 
 
 def test_abort_cancels_every_batch(world):
-    """And a delete while OpenAI is away is done when it is back."""
+    """A delete while OpenAI is unavailable is completed later."""
     world.emulator.change(requests_per_second=0.0001)
     node = world.sharded_node(5)
     world.run(node, seconds=MINUTE)

@@ -18,7 +18,7 @@ POLLS = {MINUTE: 5 * MINUTE, 10 * MINUTE: 3 * HOUR, HOUR: float("inf")}
 
 
 class Then(enum.Enum):
-    """What becomes of the task."""
+    """How the task ends."""
 
     # It succeeds, with one batch that completed, and no poll counts as failed.
     FINE = "fine"
@@ -137,7 +137,7 @@ def world(gated_world):
 
 @pytest.mark.parametrize(("call", "fault", "lasts", "then"), ROWS)
 def test_single_fault(world, call, fault, lasts, then):
-    """What becomes of the task is what is written in its row above."""
+    """The task ends as its row above says."""
     file_id = upload_with(world.client, make_requests(3))
     node = world.node(file_id=file_id)
     if call in ("get", "delete"):

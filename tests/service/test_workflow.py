@@ -102,15 +102,13 @@ def test_batch_that_is_refused_leaves_the_others(world, requests_file):
     assert ids_in(result.output_file) == numbers((0, 3), (6, 9))
     assert codes_in(result.error_file) == {"r-3": "missing", "r-4": "invalid_value", "r-5": "missing"}
     [message] = {line["error"]["message"] for line in lines_in(result.error_file) if code_of(line) == "missing"}
-    assert message.endswith("was refused because of another request, in its line 2: invalid_value: bad")
+    assert message.endswith("was refused because of another request, on line 2: invalid_value: bad")
 
 
 def test_all_batches_refused_fail_the_batch_step(world, requests_file):
     """There is nothing to collect, and the reason is the message."""
     world.emulator.order(BatchFault(code="model_not_found", message="no such model", line=1, times=None))
-    with pytest.raises(
-        NodeFailedError, match="nothing came of any of the 3 batches; the first: 1 error: line 1: model"
-    ):
+    with pytest.raises(NodeFailedError, match="none of the 3 batches has results; the first: 1 error: line 1: model"):
         start(world).run(requests_file(make_requests(9)))
 
 
@@ -130,13 +128,13 @@ def test_everything_failed_fails_the_collect_step(world, requests_file):
 def test_fewer_than_asked_for_fail_the_collect_step(world, requests_file):
     """How many must succeed is the user's to say."""
     world.emulator.order(RequestFault(custom_id="r-0", status=400, code="invalid_value"))
-    with pytest.raises(TooFewSucceededError, match=r"4 of 5 requests succeeded, and min_success_ratio asks for 0\.9 "):
+    with pytest.raises(TooFewSucceededError, match=r"4 of 5 requests succeeded, and min_success_ratio requires 0\.9 "):
         start(world, min_success_ratio=0.9).run(requests_file(make_requests(5)))
     assert start(world, "lower", min_success_ratio=0.8).run(requests_file(make_requests(5))).succeeded == 5
 
 
 def test_expired_batch_keeps_what_it_finished(world, requests_file):
-    """It has been paid for; the rest is told as expired."""
+    """The finished requests are paid for; the others are reported as expired."""
     world.emulator.change(requests_per_second=2 / (24 * HOUR))
     result = start(world).run(requests_file(make_requests(3)))
     assert (result.succeeded, result.errors) == (2, {"batch_expired": 1})
@@ -202,7 +200,7 @@ def test_full_queue_delays_and_fails_nothing(world, requests_file):
 
 
 def test_output_that_is_cut_short_is_fetched_again(world, requests_file):
-    """Even where nobody says how long it is."""
+    """Even if the length is not announced."""
     world.emulator.order(CallFault(path="*/content", truncate=150, hide_length=True, times=2))
     assert start(world).run(requests_file(make_requests(9))).succeeded == 9
 
@@ -219,7 +217,7 @@ def test_input_with_a_bad_line_leaves_nothing_at_openai(world, requests_file):
     path = requests_file([*make_requests(20), make_request("r-3")])
     with pytest.raises(InvalidInputError) as raised:
         start(world).run(path)
-    assert str(raised.value).endswith("line 21 repeats a custom_id ('r-3' is that of line 4).")
+    assert str(raised.value).endswith("line 21 repeats a custom_id ('r-3' is already on line 4).")
     assert files_at(world) == []
     assert [call.path for call in world.emulator.calls if call.method == "POST"].count("/v1/files") > 2
 
@@ -272,7 +270,7 @@ FAILURES = {
 @pytest.mark.parametrize("max_resubmissions", [0, 1])
 @pytest.mark.parametrize("failure", FAILURES)
 def test_files_of_what_fails_are_deleted_when_asked_for(world, requests_file, failure, max_resubmissions):
-    """Nobody will come back for them."""
+    """No later step needs them."""
     world.emulator.order(*FAILURES[failure])
     run = start(world, delete_files=True, max_resubmissions=max_resubmissions)
     with pytest.raises((NodeFailedError, TooFewSucceededError)):
@@ -281,7 +279,7 @@ def test_files_of_what_fails_are_deleted_when_asked_for(world, requests_file, fa
 
 
 def test_results_that_are_too_few_are_not_deleted(world, requests_file):
-    """They have been paid for, and somebody may want them all the same."""
+    """They are paid for, and may still be wanted."""
     world.emulator.order(RequestFault(custom_id="r-1", status=400))
     with pytest.raises(TooFewSucceededError):
         start(world, delete_files=True, min_success_ratio=1.0).run(requests_file(make_requests(5)))
@@ -291,12 +289,12 @@ def test_results_that_are_too_few_are_not_deleted(world, requests_file):
 def test_files_that_cannot_be_deleted_fail_nothing(world, requests_file):
     """The connector's key may not be allowed to; the task tells why it failed, and the log the rest."""
     world.emulator.order(*FAILURES["failed"], CallFault(method="DELETE", path="/v1/files/*", status=403, times=None))
-    with pytest.raises(NodeFailedError, match="nothing came of any of the 2 batches"):
+    with pytest.raises(NodeFailedError, match="none of the 2 batches has results"):
         start(world, delete_files=True).run(requests_file(make_requests(5)))
     assert "2 of 2 files at OpenAI were not deleted: Could not delete file" in world.log()
 
 
-def test_input_files_expire_when_told_to(world, requests_file):
+def test_input_files_expire_on_request(world, requests_file):
     """OpenAI keeps them for 30 days otherwise."""
     start(world, input_expires_after=timedelta(hours=2)).run(requests_file(make_requests(5)))
     files = list(world.client.files.list(purpose="batch"))
@@ -312,7 +310,7 @@ def test_files_that_are_gone_do_not_fail_the_deletion(world, requests_file):
 
 
 def test_file_names_tell_the_input_and_the_shard(world, requests_file):
-    """For whoever looks at the list of files on OpenAI's platform."""
+    """So that the list of files on OpenAI's platform is readable."""
     start(world).run(requests_file(make_requests(5)))
     names = sorted(name for name in files_at(world) if name.startswith("requests-"))
     assert [name[-12:] for name in names] == ["-00000.jsonl", "-00001.jsonl"]

@@ -80,8 +80,8 @@ class BatchEndpointMetadata(TaskSpec, ResourceMeta):
             return cls(**{name: given[name] for name in (f.name for f in fields(cls)) if name in given})
         except (TypeError, ValueError) as error:
             raise InvalidMetadataError(
-                "These bytes are not the metadata of an OpenAI batch task; they were neither written by this connector "
-                "nor by the published flytekitplugins-openai."
+                "These bytes are not the metadata of an OpenAI batch task; neither this connector nor the published "
+                "flytekitplugins-openai wrote them."
             ) from error
 
 

@@ -137,7 +137,7 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
         done = thread.submit(contextvars.copy_context().run, asyncio.run, stop())
     if error := done.exception():
         batch = f"batch {resource_meta.batch_id!r}" if resource_meta.batch_id else "a batch that was submitted"
-        said = f"interrupted, but {batch} goes on: {error}"
+        said = f"interrupted, but {batch} keeps running: {error}"
     elif stopped := done.result():
         said = f"interrupted; {_named(stopped)} being cancelled."
     else:

@@ -159,7 +159,7 @@ def _worth_running_again(chunks: Iterable[bytes], rows: Iterator[Row]) -> Iterat
         yield b"".join(chosen)
     # There is none, and if there were, this would be another input.
     for custom_id, _, _ in rows:
-        raise InconsistentResultsError(f"request {custom_id!r} came back and is not in the input")
+        raise InconsistentResultsError(f"request {custom_id!r} came back but is not in the input")
 
 
 def _rounds(inputs: dict[str, Any]) -> list[CompletedRound]:

@@ -178,7 +178,7 @@ class UploadJSONLFileExecutor(ShimTaskExecutor["UploadJSONLFileTask"]):
         """Check the file, upload it, and return its id."""
         account, file, context = account_of(tt), kwargs["jsonl_in"], flytekit.current_context()
         # Which endpoint the batch is for, only the batch step knows; all requests must have the same.
-        sharder = Sharder(None, limits=Limits(shards=1), many="create_batch cuts an input of any size")
+        sharder = Sharder(None, limits=Limits(shards=1), many="create_batch splits an input of any size")
         uploads = UploadNames.of(name_of(file), context.output_metadata_prefix)
         with StepProgress(tt.id.name, total=None) as progress, Path(os.devnull).open("wb") as index:
             uploaded = upload_shards(

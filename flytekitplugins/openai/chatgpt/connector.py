@@ -144,7 +144,7 @@ class _Call:
         try:
             return text_of(answer, secret=self._account.api_key.value)
         except NoTextError as error:
-            sentence = f"Model {self._request['model']!r} answered without a text: {error}."
+            sentence = f"Model {self._request['model']!r} returned no text: {error}."
             raise RefusedError(sentence, reason="no_text") from None
 
     @property
@@ -161,7 +161,7 @@ class _Call:
         sentence = (
             f"Could not {self._doing}: OpenAI did not answer within {allowed:g} seconds; if it needs longer, {remedy}."
         )
-        before = f" The call before it had failed: {after[-1]}" if after else ""
+        before = f" The previous call failed: {after[-1]}" if after else ""
         return UnavailableError(f"{sentence}{before}", reason="timeout")
 
 
@@ -180,7 +180,7 @@ def _message(inputs: LiteralMap | None) -> str:
     literal = inputs.literals.get("message") if inputs is not None else None
     message = literal.scalar.primitive.string_value if literal is not None else None
     if message is None:
-        raise InvalidInputError("The ChatGPT task was given no message.")
+        raise InvalidInputError("The ChatGPT task has no message.")
     return str(message)
 
 

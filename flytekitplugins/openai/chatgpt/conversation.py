@@ -26,7 +26,7 @@ LONGEST_REASON = 100
 
 
 class NoTextError(ValueError):
-    """An answer has no text; what it has in its place goes on after "the model answered without a text: "."""
+    """An answer has no text; what it has in its place goes on after "the model returned no text: "."""
 
 
 def check_config(config: Mapping[str, Any]) -> None:

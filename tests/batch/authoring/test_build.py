@@ -96,7 +96,7 @@ def test_response_format_may_be_the_parameter_itself(build):
 
 
 def test_schema_of_a_request_is_its_own():
-    """It is made once for all requests, and whoever changes that of one changes no other."""
+    """All requests share one schema object, but changing it in one request does not change the others."""
     first, second = (
         chat_completion_request("r-1", model="m", messages="Hi", response_format=Triage)["body"] for _ in range(2)
     )
@@ -144,7 +144,7 @@ class Tree(BaseModel):
 
 
 def test_model_that_the_sdk_makes_no_end_of_is_refused():
-    """It puts what has a description in its place, again and again."""
+    """The SDK inlines a field with a description, which never ends for a recursive model."""
     with pytest.raises(
         ValueError, match="Tree cannot be a response_format, because it refers to itself in a field with"
     ):
@@ -168,7 +168,7 @@ def test_model_of_a_list_is_refused():
 @pytest.mark.parametrize("wrong", [list[int], dict, Triage(team="billing"), "json_object"])
 def test_response_format_that_is_neither_is_refused(wrong):
     """At once, and not by OpenAI a day later."""
-    with pytest.raises(TypeError, match="response_format must be the class of a Pydantic model, or "):
+    with pytest.raises(TypeError, match="response_format must be a Pydantic model, or "):
         chat_completion_request("r-1", model="m", messages="Hi", response_format=wrong)
 
 
@@ -181,7 +181,7 @@ def test_generic_model_has_a_name_that_the_api_takes():
 
 
 def test_text_of_none_is_as_good_as_no_text():
-    """Of a parameter that somebody passes on."""
+    """A wrapper may pass its own optional parameter on."""
     body = response_request("r-1", model="m", input="Hi", response_format={"type": "text"}, text=None)["body"]
     assert body["text"] == {"format": {"type": "text"}}
 
@@ -193,7 +193,7 @@ def test_text_of_none_is_as_good_as_no_text():
 )
 def test_input_that_is_no_list_is_refused(build, name, wrong):
     """A message by itself would be sent as the list of its keys."""
-    with pytest.raises(TypeError, match=f"{name} must be a text or a list, not "):
+    with pytest.raises(TypeError, match=f"{name} must be a string or a list, not "):
         build("r-1", model="m", **{name: wrong})
 
 
@@ -201,7 +201,7 @@ def test_input_that_is_no_list_is_refused(build, name, wrong):
 def test_number_is_no_custom_id(build):
     """It is the key of a database most often, and every line would be refused by the upload step."""
     given = {"messages": "Hi"} if build is chat_completion_request else {"input": "Hi"}
-    with pytest.raises(TypeError, match="custom_id must be a text, not 7; "):
+    with pytest.raises(TypeError, match="custom_id must be a string, not 7; "):
         build(7, model="m", **given)
 
 
@@ -283,7 +283,7 @@ def test_value_with_one_form_in_json_is_sent_in_it(value, sent):
     [
         ({"a": {"b": [1, b"x"]}}, "a.b[1] cannot be sent as JSON: it is of type bytes."),
         ({"a": {1, 2}}, "a cannot be sent as JSON: it is of type set."),
-        ({"a": {"b": {3: 4}}}, "a.b cannot be sent as JSON, which has texts for names, and not 3."),
+        ({"a": {"b": {3: 4}}}, "a.b cannot be sent as JSON: its keys must be strings, not 3."),
         ({"top_p": float("nan")}, "top_p cannot be sent as JSON, which has no number nan."),
         ({"a": [np.float64("inf")]}, "a[0] cannot be sent as JSON, which has no number inf."),
         ({"a": object}, "a cannot be sent as JSON: it is of type type."),
@@ -378,8 +378,8 @@ def test_discriminated_union_is_any_of_its_parts(model):
     assert not {"oneOf", "discriminator", "default"} & set(re.findall(r'"(\w+)":', text))
 
 
-def test_pattern_with_look_around_is_told_in_words():
-    """OpenAI refuses it, and Pydantic checks it all the same; an ordinary one stays."""
+def test_pattern_with_look_around_is_reported_in_words():
+    """OpenAI refuses it, so it moves to the description, and Pydantic still checks it; other patterns stay."""
     model = create_model(
         "Form",
         code=(Annotated[str, Field(json_schema_extra={"pattern": "^(?!x)y"}, description="The code.")], ...),
@@ -399,12 +399,12 @@ def test_pattern_with_look_around_is_told_in_words():
 @pytest.mark.parametrize(
     ("kind", "remedy"),
     [
-        (dict[str, int], "for field 'field' write a list of pairs in place of a dictionary with keys of any name"),
-        (tuple[int, str], "for field 'field' write a list or a model in place of a tuple"),
-        (Any, "for field 'field' write a type in place of Any"),
+        (dict[str, int], "for field 'field' use a list of pairs instead of a dictionary with arbitrary keys"),
+        (tuple[int, str], "for field 'field' use a list or a model instead of a tuple"),
+        (Any, "for field 'field' use a specific type instead of Any"),
     ],
 )
 def test_field_that_stays_refused_says_what_to_write(kind, remedy):
-    """Nobody has to read OpenAI's rules for it."""
+    """So that users need not know OpenAI's rules."""
     with pytest.raises(ValueError, match=re.escape(f"; {remedy}, or pass the parameter itself")):
         schema_of(create_model("Form", field=(kind, ...)))

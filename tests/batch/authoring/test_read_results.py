@@ -58,7 +58,7 @@ def test_answers_become_objects_of_the_model(make_result):
     assert good.output == Triage(team="billing")
     assert (bad.ok, bad.output, bad.error_code) == (False, None, "invalid_output")
     assert bad.error_message == (
-        "the answer does not fit: team: Input should be 'billing' or 'delivery'; "
+        "the answer does not match the model: team: Input should be 'billing' or 'delivery'; "
         "urgent: Input should be a valid boolean, unable to interpret input"
     )
     assert lost.error_code == "batch_expired"
@@ -73,15 +73,15 @@ def test_model_may_be_any_type_that_pydantic_knows(make_result, model, text, out
     assert row.output == output
 
 
-def test_what_is_wrong_is_told_in_short(make_result):
-    """Of an answer with a hundred wrong items, the first three."""
+def test_what_is_wrong_is_reported_in_short(make_result):
+    """For an answer with a hundred wrong items, it names the first three."""
     [row] = read_results(make_result([make_line(make_chat('["a", "b", "c", "d", "e"]'))]), list[int])
     assert row.error_message.count("valid integer") == 3
     assert row.error_message.endswith("(and 2 more)")
 
 
 def test_validator_that_fails_costs_its_answer_alone(make_result):
-    """Pydantic hands on what is no ValueError, and a generator that has raised is over."""
+    """Pydantic does not catch errors other than ValueError, and an exception would end the generator."""
 
     class Strange(BaseModel):
         team: str
@@ -93,13 +93,16 @@ def test_validator_that_fails_costs_its_answer_alone(make_result):
 
     good, bad = read_results(make_result([GOOD, BAD]), Strange)
     assert (good.ok, good.output.team) == (True, 1)
-    assert (bad.error_code, bad.error_message) == ("invalid_output", "the answer does not fit: KeyError: 'sales'")
+    assert (bad.error_code, bad.error_message) == (
+        "invalid_output",
+        "the answer does not match the model: KeyError: 'sales'",
+    )
 
 
 @pytest.mark.parametrize("wrong", [None, "result.jsonl", {}])
 def test_what_is_no_result_is_refused_at_once(wrong):
     """And not with the first row, which may be far away."""
-    with pytest.raises(TypeError, match="read_results reads the BatchResult that a batch workflow gives, not "):
+    with pytest.raises(TypeError, match="read_results takes the BatchResult of a batch workflow, not "):
         read_results(wrong)
 
 
@@ -115,7 +118,7 @@ def test_model_that_is_no_type_is_refused_at_once(wrong):
 
 
 def test_reading_that_is_closed_lets_go_of_its_file(make_result):
-    """Whoever looks for one row need not read them all."""
+    """A reader may stop at any row."""
     rows = iter(read_results(make_result([GOOD, BAD])))
     next(rows)
     rows.close()
@@ -128,7 +131,7 @@ def test_blank_lines_are_no_rows(make_result):
 
 
 def test_results_can_be_gone_through_again(make_result):
-    """Nobody looks at what is missing from a table because the rows were counted before."""
+    """Each iteration reads all the rows."""
     results = read_results(make_result([GOOD, BAD]))
     assert sum(row.ok for row in results) == 2
     assert [row.custom_id for row in results] == ["good", "bad"]

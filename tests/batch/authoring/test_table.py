@@ -93,8 +93,8 @@ def test_whole_numbers_are_kept_to_the_last_digit(number):
     assert frame["output.number"][0] == number
 
 
-def test_tokens_that_are_not_told_are_missing():
-    """They are not zero."""
+def test_tokens_that_are_not_reported_are_missing():
+    """They are null, not zero."""
     frame = table_of([make_row(), LOST], {})
     assert frame.output_tokens.to_list() == [2, pd.NA]
 
@@ -132,7 +132,7 @@ def test_enums_are_what_they_stand_for():
 
 
 def test_values_are_those_that_arrow_knows():
-    """A collection of any kind is a list, and what is no plain value a text."""
+    """Any collection becomes a list, and any other object a string."""
     kinds = {"url": HttpUrl, "key": UUID, "pair": tuple[int, Color], "some": frozenset[int], "day": date}
     model = create_model("Model", **{name: (kind, ...) for name, kind in kinds.items()})
     given = {"url": "https://a.example/", "key": str(UUID(int=7)), "pair": [1, "red"], "some": [3], "day": "2026-11-25"}

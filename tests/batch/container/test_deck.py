@@ -57,10 +57,10 @@ def test_batches_of_another_server_are_not(publish, emulator):
 
 
 def test_store_that_refuses_does_not_cost_the_results(publish, cluster, caplog):
-    """The page is still there for whoever has the result."""
+    """The page is still in the result."""
     with caplog.at_level(logging.WARNING, logger="flytekit"):
         assert publish(BATCH).exists()
-    assert "There is no report, or none in Flyte's console: PermissionError('no')." in caplog.text
+    assert "The report could not be written, or not shown in Flyte's console: PermissionError('no')." in caplog.text
 
 
 def test_page_that_cannot_be_made_does_not_cost_the_results(caplog, tmp_path):
@@ -69,4 +69,4 @@ def test_page_that_cannot_be_made_does_not_cost_the_results(caplog, tmp_path):
     with caplog.at_level(logging.WARNING, logger="flytekit"):
         publish_report(TEMPLATE, [[BATCH]], None, page=page)
     assert not page.exists()
-    assert "There is no report" in caplog.text
+    assert "The report could not be written" in caplog.text

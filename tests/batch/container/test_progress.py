@@ -22,7 +22,7 @@ def screen(monkeypatch):
 
 
 def test_log_has_a_line_now_and_then_and_one_at_the_end(screen, monkeypatch):
-    """Nobody reads ten thousand."""
+    """Not one for each request."""
     log, clock = screen(is_terminal=False), iter([0, 10, 29, 31, 31, 40, 40])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with StepProgress("upload", total=100) as step:

@@ -101,7 +101,7 @@ def test_refusal_is_the_users_error_and_final(container, tmp_path):
 
 
 def test_trouble_that_may_pass_counts_against_retries(container, openai_emulator, tmp_path):
-    """A user's recoverable error is tried again as often as `retries` says, a fault of the system four times."""
+    """A user's recoverable error is retried as often as `retries` says, a fault of the system four times."""
     openai_emulator.order(CallFault(method="POST", path="/v1/files", status=503, headers={"x-should-retry": "false"}))
     task = UploadJSONLFileTask(name="upload", task_config=CONFIG)
     error = error_in(container(task, write_requests(tmp_path / "in.jsonl")))
@@ -174,7 +174,7 @@ def collect(container, emulator, tmp_path, **arguments):
 
 
 def test_report_is_the_deck_of_the_step(container, openai_emulator, tmp_path):
-    """Flyte's console shows what is beside the outputs under this name, and whoever has the result has it, too."""
+    """Flyte's console shows the file of this name beside the outputs; the result has it, too."""
     outputs = collect(container, openai_emulator, tmp_path, title="capitals")
     deck = (outputs / "deck.html").read_text()
     assert "capitals: 3 of 3 requests succeeded" in deck

@@ -1,4 +1,4 @@
-"""Cancelling that goes on after Flyte was answered."""
+"""Cancels that continue in the background after the call from Flyte has ended."""
 
 import asyncio
 
@@ -46,7 +46,7 @@ async def test_cancel_goes_on_once_for_a_task():
 
 
 async def test_cancel_of_a_task_can_fail_again_later():
-    """What was done is forgotten."""
+    """The earlier attempts are not remembered."""
     cancellations = BackgroundCancellations()
     for _ in range(2):
         cancel = Cancel(failures=1)

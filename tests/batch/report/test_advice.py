@@ -32,7 +32,7 @@ def test_advice_agrees_with_what_is_run_again(code, status):
 
 @pytest.mark.parametrize(("run_again", "times"), [(1, "once"), (2, "twice"), (7, "7 times")])
 def test_what_was_run_again_already_is_not_advised_to_be(run_again, times):
-    """Whoever has set max_resubmissions need not be told of it."""
+    """The advice does not recommend max_resubmissions to a user who has set it."""
     advice = advice_for("server_error", 500, run_again=run_again)
-    assert advice == f"{TROUBLE} It was run again {times}, and failed each time: try it later."
+    assert advice == f"{TROUBLE} It was run again {times} and failed each time: try later."
     assert advice_for("invalid_value", 400, run_again=run_again) == BY_CODE["invalid_value"]

@@ -90,7 +90,7 @@ def test_page_tells_what_ran():
 
 
 def test_page_tells_what_came_back():
-    """Every request has one fate, and those that it did not come to are told apart."""
+    """Every request has one outcome, and those that were never run are shown separately."""
     kinds = make_kind("batch_expired", count=3), make_kind("missing", count=2), make_kind("server_error", 500, 4)
     text = seen(tally=make_tally(1, *kinds)).text
     assert "1 of 10 requests succeeded (10.0 %)" in text
@@ -106,8 +106,8 @@ def test_error_has_an_example_and_what_to_do():
     assert "HTTP 400 4 r-7 too long Shorten the prompt" in text
 
 
-def test_statuses_of_one_code_are_told_apart():
-    """OpenAI has a type for many of them, and often no code: the advice goes by the status then."""
+def test_statuses_of_one_code_are_distinguished():
+    """Many errors have a type and no code; their advice depends on the status."""
     kinds = (make_kind("invalid_request_error", status, message=f"m{status}") for status in (400, 413))
     text = seen(tally=make_tally(1, *kinds)).text
     assert "HTTP 400 1 r-1 m400 Correct the request" in text
@@ -148,7 +148,7 @@ def test_page_tells_how_many_may_go_well_another_time(kinds, told):
 
 
 @pytest.mark.parametrize(("count", "told"), [(1, "1 answer was cut off"), (12, "12 answers were cut off")])
-def test_answers_that_were_cut_off_are_told(count, told):
+def test_answers_that_were_cut_off_are_reported(count, told):
     """They count as succeeded, and may be of no use."""
     tally = make_tally()
     assert "cut off" not in seen(tally=tally).text
@@ -161,12 +161,12 @@ def test_advice_knows_what_was_run_again():
     tally = make_tally(5, make_kind("server_error", 500))
     assert "max_resubmissions" in seen(tally=tally).text
     text = seen(tally=tally, rounds=[[make_batch()], [make_batch(2)]]).text
-    assert "It was run again once, and failed each time: try it later." in text
+    assert "It was run again once and failed each time: try later." in text
     assert "max_resubmissions" not in text
 
 
-def test_run_again_is_told():
-    """What a resubmission was worth."""
+def test_resubmission_is_reported():
+    """How many requests a resubmission recovered."""
     tally = make_tally()
     tally.run_again, tally.recovered = 340, 290
     page = seen(tally=tally, rounds=[[make_batch()], [make_batch(2)]])
@@ -201,7 +201,7 @@ def test_batches_beyond_the_first_are_folded_away():
 
 
 def test_batches_that_did_not_complete_are_not_folded_away():
-    """They are what somebody is looking for."""
+    """They are what a reader looks for."""
     batches = [make_batch(n) for n in range(page.LINES + 3)] + [make_batch(99, status="expired")]
     [run] = make_report(rounds=[batches]).runs
     shown, folded = page.parted(run)
@@ -239,7 +239,7 @@ def test_batch_tells_its_model_where_there_are_several():
     assert "completed gpt-5-mini ; 9 of 10 requests" in text
 
 
-def test_batch_that_was_refused_is_told():
+def test_batch_that_was_refused_is_reported():
     """It has no id, and a reason."""
     error = {"code": "refused", "message": "OpenAI refused (400).", "line": None}
     text = seen(rounds=[[{"id": None, "status": "failed", "errors": {"data": [error]}}]]).text
@@ -255,8 +255,8 @@ def test_batch_is_linked_to_openais_platform():
     assert seen().elements["a"] == 0
 
 
-def test_tokens_are_told_by_model_and_spread():
-    """What was read, cached, written and thought."""
+def test_tokens_are_reported_by_model_and_spread():
+    """Input, cached, output and reasoning tokens."""
     text = seen().text
     assert "gpt-4o-mini 1,000 200 300 40" in text
     assert "Median 30, 95th percentile 60, longest 60." in text
@@ -280,7 +280,7 @@ def test_cost_of_several_models_is_summed():
 
 
 def test_cost_of_a_model_without_a_price_says_so():
-    """Installing what is installed would not help."""
+    """It does not advise to install what is already installed."""
     text = seen(tally=make_tally(model="my-deployment")).text
     assert "has no price of OpenAI's for this model." in text
     assert "pip install" not in text
@@ -300,7 +300,7 @@ def test_step_that_failed_says_why():
 
 @pytest.mark.parametrize("rounds", [[], [[]], [[{}]], [[], []]])
 def test_page_of_nothing_is_a_page(rounds):
-    """A compatible server may have told nothing."""
+    """A compatible server may report nothing."""
     assert "0 of 0 requests succeeded (0 %)" in seen(tally=Tally(), rounds=rounds).text
 
 
@@ -339,7 +339,7 @@ def test_nothing_from_outside_becomes_markup(text):
 
 
 def test_hostile_text_is_shown_as_it_is():
-    """Escaped, and not left out; what nobody would see is spelt out."""
+    """It is escaped and not dropped; invisible characters are spelt out."""
     text = seen(tally=make_tally(1, make_kind(example=HOSTILE[0], message=f"a\u202eb {HOSTILE[1]}"))).text
     assert HOSTILE[0] in text
     assert f"a\\u202eb {HOSTILE[1]}" in text

@@ -47,7 +47,7 @@ def test_batch_is_not_one_long_request():
 
 @pytest.mark.parametrize("model", ["llama-3", "", "my-deployment", "\ud800"])
 def test_model_without_a_price_is_left_out(model):
-    """The rest is told as the part that it is."""
+    """The estimate names the part of the tokens that it covers."""
     known, unknown = Usage(input_tokens=10), Usage(input_tokens=20)
     estimate = estimate_cost({"gpt-4o-mini": known, model: unknown})
     assert (list(estimate.by_model), estimate.is_complete) == (["gpt-4o-mini"], False)

@@ -26,7 +26,7 @@ def test_share_is_never_all_of_less(part, whole, text):
 @pytest.mark.parametrize(
     ("amount", "text"), [("0", "$0.00"), ("1234.5", "$1,234.50"), ("0.0099", "$0.0099"), ("0.00031", "$0.00031")]
 )
-def test_dollars_are_told_to_the_cent_or_to_two_digits(amount, text):
+def test_dollars_are_reported_to_the_cent_or_to_two_digits(amount, text):
     """A small batch costs less than a cent, and not nothing."""
     assert dollars(Decimal(amount)) == text
 

@@ -48,8 +48,8 @@ def test_span_is_from_the_first_creation_to_the_last_end():
     assert Span.of([make_batch()]) is None
 
 
-def test_stays_are_told_as_median_and_longest():
-    """One slow batch of many is to be seen, and is not all there is to see."""
+def test_stays_are_reported_as_median_and_longest():
+    """One slow batch among many is visible, and does not dominate."""
     batches = [make_batch(created_at=100, in_progress_at=100 + seconds) for seconds in (1, 2, 60)]
     assert stays_in(batches) == [Stay("validating", 2, 60), Stay("in progress", 0, 0)]
 
@@ -79,5 +79,5 @@ def test_ticks_are_few_and_within_the_line(seconds):
     ],
 )
 def test_duration_has_its_two_largest_units(seconds, text):
-    """Nobody reads the seconds of a day."""
+    """The seconds of a day do not matter."""
     assert duration(seconds) == text

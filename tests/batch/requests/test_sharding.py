@@ -17,7 +17,7 @@ EMBEDDINGS = "/v1/embeddings"
 
 
 def cut(data, *, endpoint=ENDPOINT, chunk=1 << 18, **arguments):
-    """The shards of an input, as their bytes; and what was told of where each request went."""
+    """The shards of an input as bytes, and the shard number recorded for each request."""
     chunks = [data[start : start + chunk] for start in range(0, len(data), chunk)]
     shards, order, complete = {}, [], []
     for event in Sharder(endpoint, **arguments).cut(lambda: iter(chunks)):
@@ -32,7 +32,7 @@ def cut(data, *, endpoint=ENDPOINT, chunk=1 << 18, **arguments):
 
 
 def problems(data, **arguments):
-    """What is wrong with an input, as it is told."""
+    """The message of the refusal of an input."""
     with pytest.raises(BadRequestsError) as raised:
         cut(data, **arguments)
     return str(raised.value)
@@ -75,7 +75,7 @@ def test_last_line_needs_no_newline():
 
 
 def test_blank_lines_are_left_out():
-    """They are no requests, and count as lines in what is told of problems."""
+    """They are not requests, but count in the line numbers of messages."""
     [shard], order = cut(b"\n" + lines_of(make_request("a")) + b" \r\n" + lines_of(make_request("b")) + b"\n")
     assert shard == lines_of(make_request("a"), make_request("b"))
     assert [custom_id for _, custom_id in order] == ["a", "b"]
@@ -92,8 +92,8 @@ def test_endpoint_that_nobody_names_is_that_of_the_first_line():
     first = {**make_request("a", url="/v1/responses"), "body": {"model": "m", "input": "Hello"}}
     second = {**first, "custom_id": "b", "url": "/v1/chat/completions"}
     assert problems(lines_of(first, second), endpoint=None) == (
-        "1 problem: line 2 has another url than the endpoint ('/v1/chat/completions', and the batch is for "
-        "'/v1/responses'; config={'endpoint': '/v1/chat/completions'} would make it one for this)"
+        "1 problem: line 2 has a url that is not the endpoint ('/v1/chat/completions', and the batch is for "
+        "'/v1/responses'; config={'endpoint': '/v1/chat/completions'} would make the batch one for this url)"
     )
 
 
@@ -117,20 +117,22 @@ def test_url_matches_with_and_without_the_version(endpoint, url):
         ("/v1/chat/completions", {"model": "m", "input": "Hello"}, "messages"),
     ],
 )
-def test_line_without_what_its_endpoint_needs_is_told(endpoint, body, name):
+def test_line_without_what_its_endpoint_needs_is_reported(endpoint, body, name):
     """OpenAI fails the whole batch for one such line."""
     told = problems(lines_of({**make_request(url=endpoint), "body": body}), endpoint=endpoint)
     assert told.startswith(f"1 problem: line 1 has no {name} in its body (")
 
 
-def test_all_problems_of_a_line_are_told_at_once():
-    """Each run that finds one more is an hour of somebody's."""
+def test_all_problems_of_a_line_are_reported_at_once():
+    """So that users correct all of them in one go."""
     line = {"custom_id": 7, "method": "GET", "url": "/v1/responses", "body": {"stream": True}}
     assert problems(lines_of(line)) == (
-        "6 problems: line 1 has a custom_id that is no text (it is 7); line 1 has another method than POST ('GET'); "
-        "line 1 has another url than the endpoint ('/v1/responses', and the batch is for '/v1/chat/completions'; "
-        "config={'endpoint': '/v1/responses'} would make it one for this); line 1 has no model in its body (a text); "
-        "line 1 has no messages in its body (a list); line 1 asks for a stream (which a batch cannot give)"
+        "6 problems: line 1 has a custom_id that is not a string (it is 7); "
+        "line 1 has a method other than POST ('GET'); "
+        "line 1 has a url that is not the endpoint ('/v1/responses', and the batch is for '/v1/chat/completions'; "
+        "config={'endpoint': '/v1/responses'} would make the batch one for this url); "
+        "line 1 has no model in its body (a string); "
+        "line 1 has no messages in its body (a list); line 1 asks for a stream (a batch cannot stream)"
     )
 
 
@@ -157,14 +159,14 @@ def pretty(value):
         (b"\xef\xbb\xbf" + pretty([make_request()]), "it is a JSON array; write one request per line"),
         (
             b"".join(json.dumps(letter).encode() + b"\n" for letter in "requests.jsonl"),
-            "it is a text letter by letter; for a file, make the workflow with is_json_iterator=False",
+            "it is a string, read letter by letter; for a file, create the workflow with is_json_iterator=False",
         ),
         (pretty(make_request()), "it is JSON over several lines; write one request per line"),
         (b'{"custom_id": "a",\n "method": "POST"}', "it is JSON over several lines; write one request per line"),
     ],
 )
-def test_file_of_another_kind_is_told_in_one_sentence(data, told):
-    """And not by thirty lines that are no requests."""
+def test_file_of_another_kind_is_reported_in_one_sentence(data, told):
+    """Not by thirty invalid lines."""
     assert problems(data) == told
 
 
@@ -172,7 +174,7 @@ def test_long_file_of_another_kind_is_not_read_to_its_end():
     """To tell how many more lines are wrong would take longer than to read as many that are right."""
     told = problems(b"name,age\n" * 1_000_000)
     assert "1 is not valid JSON" in told
-    assert told.endswith("was not looked at")
+    assert told.endswith("was not checked")
 
 
 # What may not
@@ -196,12 +198,15 @@ def with_body(**fields):
         (json.dumps(make_request()).encode("utf-16"), "is not valid JSON (byte 1 is not UTF-8)"),
         (b"[" * 200_000, "is not valid JSON (it is nested too deeply)"),
         (b'["a"]', "is not a JSON object (list)"),
-        (without("custom_id"), "has no custom_id (a text)"),
+        (without("custom_id"), "has no custom_id (a string)"),
         (make_request(""), "has no custom_id (it is '')"),
-        (make_request(5), "has a custom_id that is no text (it is 5)"),
-        ({**make_request(), "method": "GET"}, "has another method than POST ('GET')"),
+        (make_request(5), "has a custom_id that is not a string (it is 5)"),
+        ({**make_request(), "method": "GET"}, "has a method other than POST ('GET')"),
         (without("method"), "has no method ('POST')"),
-        (make_request(url="/v1/responses"), "has another url than the endpoint ('/v1/responses', and the batch is for"),
+        (
+            make_request(url="/v1/responses"),
+            "has a url that is not the endpoint ('/v1/responses', and the batch is for",
+        ),
         (without("url"), "has no url ('/v1/chat/completions')"),
         (
             make_request(url="https://api.openai.com/v1/chat/completions"),
@@ -209,29 +214,29 @@ def with_body(**fields):
         ),
         (without("body"), "has no body (an object)"),
         ({**make_request(), "body": "text"}, "has no body (it is of type str)"),
-        (with_body(model=None), "has no model in its body (a text)"),
+        (with_body(model=None), "has no model in its body (a string)"),
         (with_body(model=""), "has no model in its body (it is '')"),
         (with_body(messages=None), "has no messages in its body (a list)"),
         (with_body(messages=[]), "has no messages in its body (it is [], and must be a list)"),
         (with_body(messages="Hello there"), "has no messages in its body (it is 'Hello there', and must be a list)"),
-        (with_body(stream=True), "asks for a stream (which a batch cannot give)"),
+        (with_body(stream=True), "asks for a stream (a batch cannot stream)"),
     ],
 )
-def test_line_that_openai_would_refuse_is_told_with_its_number(line, told):
-    """Before a cent is spent, and before a day is."""
+def test_line_that_openai_would_refuse_is_reported_with_its_number(line, told):
+    """Before it costs money or a day."""
     line = line if isinstance(line, bytes) else json.dumps(line).encode()
     data = lines_of(make_request("first")) + b"\n" + line + b"\n" + lines_of(make_request("last"))
     assert problems(data).startswith(f"1 problem: line 3 {told}")
 
 
-def test_number_that_json_does_not_know_is_told():
+def test_number_that_json_does_not_know_is_reported():
     """Python reads NaN, and OpenAI does not."""
     data = lines_of(with_body(temperature=float("nan")))
-    assert problems(data) == "1 problem: line 1 is not valid JSON (NaN is no JSON number)"
+    assert problems(data) == "1 problem: line 1 is not valid JSON (NaN is not a JSON number)"
 
 
-def test_ten_problems_of_the_first_kind_are_told_and_all_counted():
-    """Of every other kind one."""
+def test_ten_problems_of_the_first_kind_are_reported_and_all_counted():
+    """And one problem of each other kind."""
     data = b"no\n" * 12 + lines_of(without("body"), without("method"), without("method"))
     told = problems(data)
     assert told.startswith("15 problems: line 1 is not valid JSON (Expecting value at column 1), line 2 ")
@@ -243,18 +248,18 @@ def test_ten_problems_of_the_first_kind_are_told_and_all_counted():
 
 
 def test_long_detail_is_cut():
-    """Nobody reads a megabyte to find what is wrong with it."""
+    """A message does not quote a megabyte."""
     told = problems(lines_of({**make_request(), "method": "x" * 10_000}))
     assert len(told) < 300
     assert told.endswith("...)")
 
 
-def test_repeated_custom_id_is_told_with_both_lines():
+def test_repeated_custom_id_is_reported_with_both_lines():
     """Over the whole input, however far apart and in whichever shard."""
     requests = [make_request(f"r-{number % 40}") for number in range(42)]
     assert problems(make_jsonl(requests), limits=Limits(requests=10), chunk=1_000) == (
-        "2 problems: line 41 repeats a custom_id ('r-0' is that of line 1), "
-        "line 42 repeats a custom_id ('r-1' is that of line 2)"
+        "2 problems: line 41 repeats a custom_id ('r-0' is already on line 1), "
+        "line 42 repeats a custom_id ('r-1' is already on line 2)"
     )
 
 
@@ -263,7 +268,7 @@ def test_repeated_custom_ids_are_found_on_the_disk(monkeypatch):
     monkeypatch.setattr(duplicates, "MOST_IN_MEMORY", 10)
     requests = [*make_requests(100), make_request("r-3")]
     assert problems(make_jsonl(requests), chunk=1_000) == (
-        "1 problem: line 101 repeats a custom_id ('r-3' is that of line 4)"
+        "1 problem: line 101 repeats a custom_id ('r-3' is already on line 4)"
     )
 
 
@@ -273,12 +278,12 @@ def test_ids_of_one_hash_are_not_one(monkeypatch):
     assert len(cut(make_jsonl(make_requests(3)))[1]) == 3
 
 
-def test_input_without_requests_is_told():
+def test_input_without_requests_is_reported():
     """A batch needs at least one."""
-    assert problems(b"\n \n") == "there are no requests in it, and a batch needs at least one"
+    assert problems(b"\n \n") == "it has no requests, and a batch needs at least one"
 
 
-def test_line_that_is_larger_than_a_file_may_be_is_told():
+def test_line_that_is_larger_than_a_file_may_be_is_reported():
     """No shard could hold it."""
     data = lines_of(make_request("a"), make_request("b", content="x" * 2_000))
     limits = Limits(size=1_000)
@@ -287,15 +292,15 @@ def test_line_that_is_larger_than_a_file_may_be_is_told():
 
 
 def test_line_that_is_too_long_ends_the_reading():
-    """It may be a file of another kind, of any size: what has been found until then is told."""
+    """The file may be of another kind and of any size; the problems found so far are reported."""
     data = b"no\n" + lines_of(make_request("a"), make_request("a"), make_request("b", content="x" * 2_000))
     assert problems(data, limits=Limits(size=1_000), chunk=100) == (
         "2 problems: line 1 is not valid JSON (Expecting value at column 1); line 4 is too long (over 1,000 bytes)"
     )
 
 
-def test_input_that_needs_more_batches_than_a_task_may_have_is_told():
-    """What to do instead is told with it."""
+def test_input_that_needs_more_batches_than_a_task_may_have_is_reported():
+    """What to do instead is reported with it."""
     told = problems(make_jsonl(make_requests(5)), limits=Limits(requests=2, shards=2), many="do otherwise")
     assert told == (
         "1 problem: line 5 does not fit into 2 batches (of 2 requests or 200,000,000 bytes of one model; do otherwise)"
@@ -417,7 +422,7 @@ GOOD = json.dumps(make_request("a", content="text")).encode()
 
 @given(st.integers(0, len(GOOD) - 1), st.binary(max_size=3), st.integers(0, 3))
 def test_line_is_taken_only_if_json_is_read_as_the_same(position, inserted, removed):
-    """The quick reader passes over most of a line; it must not let through what is no JSON."""
+    """The fast parser skips most of a line, and must not accept invalid JSON."""
     line = GOOD[:position] + inserted + GOOD[position + removed :]
     if b"\n" in line:
         return

@@ -1,4 +1,4 @@
-"""What came back is counted, and measured by what was asked for."""
+"""Results are counted, and compared with `min_success_ratio`."""
 
 import pytest
 
@@ -21,8 +21,8 @@ def test_counts_add_up():
     assert tally.errors == {"invalid_value": 1, "batch_expired": 2}
 
 
-def test_statuses_of_one_code_are_told_apart():
-    """What to do about them may be; how many have the code is told of both together."""
+def test_statuses_of_one_code_are_distinguished():
+    """The advice differs by status; the counts by code include both."""
     tally = make_tally(make_refusal(status=400), make_refusal(status=429), make_refusal(status=429))
     assert [(kind.label, kind.count) for kind in tally.by_count] == [
         ("invalid_value (429)", 2),
@@ -50,17 +50,17 @@ def test_complaint_has_a_line_for_each_code():
         "invalid_value (400): 1, such as 'a': no"
     )
     tally.succeeded = 1
-    assert tally.complaint(0.5).startswith("1 of 4 requests succeeded, and min_success_ratio asks for 0.5 of them.\n")
+    assert tally.complaint(0.5).startswith("1 of 4 requests succeeded, and min_success_ratio requires 0.5 of them.\n")
 
 
 def test_answers_that_were_cut_off_may_count_as_none():
-    """Half a text is not what was asked for, where somebody says so."""
+    """With `complete_answers`, a truncated answer counts as failed."""
     tally = make_tally(succeeded=10)
     tally.consumption.cut_off = 4
     assert tally.complaint(0.7) == ""
     assert tally.complaint(0.6, complete_answers=True) == ""
     assert tally.complaint(0.7, complete_answers=True) == (
-        "6 of 10 requests succeeded, and min_success_ratio asks for 0.7 of them. Answers that were cut off: 4."
+        "6 of 10 requests succeeded, and min_success_ratio requires 0.7 of them. Answers that were cut off: 4."
     )
     tally.consumption.cut_off = 10
     assert tally.complaint(0.0, complete_answers=True) == (

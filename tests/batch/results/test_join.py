@@ -74,7 +74,7 @@ def test_request_that_did_not_come_back_is_missing(tmp_path):
         "id": None,
         "custom_id": "a",
         "response": None,
-        "error": {"code": "missing", "message": "nothing came back for it from batch 'batch_0', which is completed"},
+        "error": {"code": "missing", "message": "batch 'batch_0' returned nothing for it, and is completed"},
     }
 
 
@@ -88,9 +88,7 @@ def test_refused_batch_tells_its_errors_line_by_line(tmp_path):
     rows = make_round(tmp_path, [(0, ["a"]), (0, ["b", "c"])], [], batches={0: batch}).rows()
     told = [failure_in(line) for _, _, line in rows]
     assert [failure.code for failure in told] == ["missing", "invalid_value", "missing"]
-    assert told[0].message == (
-        "batch 'batch_0' was refused because of another request, in its line 2: invalid_value: no"
-    )
+    assert told[0].message == ("batch 'batch_0' was refused because of another request, on line 2: invalid_value: no")
 
 
 def test_refused_batch_may_have_one_error_for_all(tmp_path):
@@ -103,7 +101,7 @@ def test_refused_batch_may_have_one_error_for_all(tmp_path):
 def test_line_that_nobody_asked_for_is_an_error(tmp_path):
     """The counts would not add up."""
     shards = make_round(tmp_path, [(0, ["a"])], [[make_answer("a"), make_answer("x"), make_answer("y")]])
-    with pytest.raises(InconsistentResultsError, match="requests 'x', 'y' came back unasked"):
+    with pytest.raises(InconsistentResultsError, match="requests 'x', 'y' came back without having been submitted"):
         list(shards.rows())
 
 
@@ -114,8 +112,8 @@ def test_line_that_cannot_be_read_is_counted(tmp_path):
     assert shards.unreadable == 1
 
 
-def test_line_that_cannot_be_read_is_told_to_its_request(tmp_path):
-    """If its id can be found in it, and nothing else came back; a fragment of another's harms nobody."""
+def test_line_that_cannot_be_read_is_reported_to_its_request(tmp_path):
+    """If the line contains its id and no other line has a result; a fragment of another request's line is harmless."""
     broken = [b'{"custom_id": "%s", "response": {"body": oops\n' % custom_id for custom_id in (b"a", b"b", b"x")]
     shards = make_round(tmp_path, [(0, ["a", "b"])], [[*broken, make_answer("b")]])
     rows = list(shards.rows())
@@ -170,7 +168,7 @@ def test_request_that_was_run_again_counts_once(tmp_path):
 
 
 def test_what_came_back_counts_more_than_what_did_not(tmp_path):
-    """What the first round said is told when the second said nothing."""
+    """The first round's error stays when the second round returned nothing."""
     first = make_round(tmp_path / "1", [(0, ["a"])], [[make_lost("a")]])
     again = make_round(tmp_path / "2", [(0, ["a"])], [[]])
     assert list(merge([first, again])) == [("a", Outcome.FAILED, make_lost("a"))]
@@ -186,7 +184,7 @@ def test_request_that_was_run_again_without_having_been_run_is_an_error(tmp_path
     """It is of another input."""
     first = make_round(tmp_path / "1", [(0, ["a"])], [[make_answer("a")]])
     again = make_round(tmp_path / "2", [(0, ["z"])], [[make_answer("z")]])
-    with pytest.raises(InconsistentResultsError, match="requests 'z' were run again without having been run"):
+    with pytest.raises(InconsistentResultsError, match="requests 'z' were resubmitted without having been submitted"):
         list(merge([first, again]))
 
 

@@ -67,7 +67,7 @@ def test_line_succeeded_when_it_has_an_answer_and_no_error(line, succeeded):
     [b"", b"\n", b"{", b"[]", b"null", encode_line({"id": 1}), encode_line({"custom_id": 5}), b"\xff", b"[" * 9_999],
 )
 def test_line_of_nobody_is_none(line):
-    """Nothing in a file can make the reading fail."""
+    """No content of a file can make reading fail."""
     assert read_line(line) is None
 
 
@@ -98,7 +98,7 @@ def test_usage_is_counted_for_every_endpoint(usage, as_text):
 )
 @pytest.mark.parametrize("as_text", [False, True])
 def test_answer_that_was_cut_off_is_counted(body, cut_off, as_text):
-    """It is an answer, and yet not what was asked for."""
+    """It counts as an answer, and as cut off."""
     consumption = Consumption()
     read_line(make_answer(body=json.dumps(body) if as_text else body)).count_in(consumption)
     assert consumption.cut_off == cut_off
@@ -170,7 +170,7 @@ def test_answer_without_usage_is_an_answer(body):
 
 @pytest.mark.parametrize(("words", "worth"), [("Error code: 503 - busy", True), ("Error code: 400 - no", False)])
 def test_status_may_be_told_in_words(words, worth):
-    """A compatible server writes the SDK's message, and nothing else."""
+    """A compatible server writes only the SDK's message."""
     line = encode_line({"custom_id": "r-0", "response": None, "error": {"message": words}})
     assert is_worth_running_again(failure_in(line)) is worth
 

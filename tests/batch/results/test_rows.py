@@ -31,7 +31,7 @@ TEXT = {"type": "output_text", "text": "hi"}
 
 def take_numbers(text):
     if not text.isdigit():
-        raise ValueError("the answer does not fit: team: Field required")
+        raise ValueError("the answer does not match the model: team: Field required")
 
 
 def test_answer_is_ok():
@@ -97,10 +97,10 @@ def test_output_is_what_the_text_was_understood_as():
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (make_chat("{}"), "the answer does not fit: team: Field required"),
+        (make_chat("{}"), "the answer does not match the model: team: Field required"),
         (
             make_chat("{", finish_reason="length"),
-            "the answer was cut off (length); the answer does not fit: team: Field required",
+            "the answer was cut off (length); the answer does not match the model: team: Field required",
         ),
         (make_chat(None, refusal="I can't."), "the model refused (I can't.); the answer has no text"),
         (
@@ -109,10 +109,10 @@ def test_output_is_what_the_text_was_understood_as():
         ),
         (
             make_response(TEXT, incomplete_details={"reason": "max_output_tokens"}),
-            "the answer was cut off (max_output_tokens); the answer does not fit: team: Field required",
+            "the answer was cut off (max_output_tokens); the answer does not match the model: team: Field required",
         ),
         (make_chat("7", finish_reason="length"), "the answer was cut off (length)"),
-        (make_chat("x", finish_reason="eos"), "the answer does not fit: team: Field required"),
+        (make_chat("x", finish_reason="eos"), "the answer does not match the model: team: Field required"),
         (make_chat(None, finish_reason="tool_calls"), "the answer has no text"),
         (
             make_response(status="failed", error={"code": "server_error", "message": "oops"}),
@@ -122,7 +122,7 @@ def test_output_is_what_the_text_was_understood_as():
     ],
 )
 def test_answer_that_does_not_fit_is_not_ok(body, message):
-    """It says what is wrong, and why that may be; what was paid for is still there."""
+    """The message says what is wrong and why; the text is still there."""
     row = row_of(make_line(body), take_numbers)
     assert (row.ok, row.error_code, row.error_message) == (False, INVALID_OUTPUT, message)
     assert (row.status_code, row.body, row.output) == (200, body, None)
@@ -161,7 +161,7 @@ def test_mark_at_the_beginning_of_a_file_is_not_part_of_its_first_line():
         (None, None),
     ],
 )
-def test_usage_that_is_not_told_is_not_zero(usage, known):
+def test_usage_that_is_not_reported_is_not_zero(usage, known):
     """Nor is it in a table."""
     row = row_of(make_line({**make_chat(), "usage": usage}))
     assert row.usage == known
@@ -170,7 +170,7 @@ def test_usage_that_is_not_told_is_not_zero(usage, known):
 
 @pytest.mark.parametrize("line", [b"junk", b"{}", b"[]", b'{"custom_id": 5}', b"\xff"])
 def test_line_of_nobody_is_a_row_that_is_not_ok(line):
-    """One line that cannot be read does not cost the others."""
+    """One unreadable line does not affect the others."""
     row = row_of(line)
     assert (row.custom_id, row.ok, row.error_code) == ("", False, "unreadable_line")
 
@@ -255,7 +255,7 @@ def test_answer_is_found_in_its_parts(body, output):
     ids=str,
 )
 def test_answer_that_is_not_one_is_invalid(body):
-    """Nobody knows which of two was meant, and prose is not what was asked for."""
+    """Two candidates are ambiguous, and prose does not match the model."""
     assert row_of(make_line(body), take_json).error_code == "invalid_output"
 
 

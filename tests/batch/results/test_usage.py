@@ -21,7 +21,7 @@ def make_spread(*tokens):
 
 @given(st.lists(st.integers(0, 10**7), min_size=1))
 def test_spread_is_exact_to_one_in_512(tokens):
-    """What is drawn of a million answers is what they took, as far as one can see."""
+    """The histogram of a million answers has this relative error at most."""
     kept = sorted(number for number, answers in make_spread(*tokens).counts.items() for _ in range(answers))
     assert len(kept) == len(tokens)
     for found, true in zip(kept, sorted(tokens), strict=True):
@@ -47,8 +47,8 @@ def test_quantile_of_nothing_is_zero():
 
 
 @given(st.lists(st.integers(0, 10**7), min_size=1))
-def test_longest_answer_is_told_as_it_is(tokens):
-    """It is one number, and somebody may look for it."""
+def test_longest_answer_is_reported_as_it_is(tokens):
+    """The maximum is exact, so that users can find that answer."""
     one, other = make_spread(*tokens[::2]), make_spread(*tokens[1::2])
     one.merge(other)
     assert one.longest == max(tokens)

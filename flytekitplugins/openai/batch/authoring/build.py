@@ -129,9 +129,9 @@ def _line(custom_id: str, url: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def _checked_id(custom_id: object) -> str:
     if not isinstance(custom_id, str):
-        raise TypeError(f"custom_id must be a text, not {custom_id!r}; str(...) makes one of a number.")
+        raise TypeError(f"custom_id must be a string, not {custom_id!r}; str(...) converts a number.")
     if not custom_id:
-        raise ValueError("custom_id must not be empty: it is how the answer is known.")
+        raise ValueError("custom_id must not be empty: results are matched by it.")
     return str(custom_id)
 
 
@@ -141,10 +141,10 @@ def _text_or_list(name: str, given: Any) -> Any:
         given = given.copy()
     elif not isinstance(given, str):
         if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
-            raise TypeError(f"{name} must be a text or a list, not {given!r}.")
+            raise TypeError(f"{name} must be a string or a list, not {given!r}.")
         given = list(given)
     if not given:
-        raise ValueError(f"{name} must not be empty: the model is given nothing to answer.")
+        raise ValueError(f"{name} must not be empty: the model would have nothing to answer.")
     return given
 
 

@@ -94,7 +94,7 @@ def _number(value: float | decimal.Decimal, path: str) -> float:
 
 def _name(name: object, path: str) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"{path} cannot be sent as JSON, which has texts for names, and not {name!r}.")
+        raise TypeError(f"{path} cannot be sent as JSON: its keys must be strings, not {name!r}.")
     return str(name)
 
 

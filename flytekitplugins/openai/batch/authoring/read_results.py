@@ -86,7 +86,7 @@ def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
         TypeError: `result` is no `BatchResult`, or `model` no type that Pydantic knows.
     """
     if not isinstance(result, BatchResult):
-        raise TypeError(f"read_results reads the BatchResult that a batch workflow gives, not {result!r}.")
+        raise TypeError(f"read_results takes the BatchResult of a batch workflow, not {result!r}.")
     validate, columns = (None, {}) if model is None else (_validator(model), columns_of(model))
     return Results(lambda: _rows(result, validate), columns)
 
@@ -109,15 +109,15 @@ def _validator(model: Any) -> Callable[[str], Any]:
         # A model with an unresolved reference can be built, and would fail with each answer.
         adapter.rebuild(raise_errors=True)
     except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
-        raise TypeError(f"model must be a type that Pydantic knows, not {model!r}: {error.message}") from None
+        raise TypeError(f"model must be a type that Pydantic supports, not {model!r}: {error.message}") from None
 
     def validate(text: str) -> Any:
         try:
             return adapter.validate_json(text)
         except pydantic.ValidationError as error:
-            raise ValueError(f"the answer does not fit: {_told(error)}") from None
+            raise ValueError(f"the answer does not match the model: {_told(error)}") from None
         except Exception as error:  # noqa: BLE001 (whatever a validator of the user's raises is this answer's alone)
-            raise ValueError(f"the answer does not fit: {type(error).__name__}: {error}") from None
+            raise ValueError(f"the answer does not match the model: {type(error).__name__}: {error}") from None
 
     return validate
 

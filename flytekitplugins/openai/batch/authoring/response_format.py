@@ -29,9 +29,9 @@ __all__ = ["checked_form", "schema_of"]
 LONGEST_NAME = 64
 # By the words of OpenAI's refusal.
 REMEDIES = {
-    "'additionalProperties' is required": "write a list of pairs in place of a dictionary with keys of any name",
-    "array schema missing items": "write a list or a model in place of a tuple",
-    "must have a 'type' key": "write a type in place of Any",
+    "'additionalProperties' is required": "use a list of pairs instead of a dictionary with arbitrary keys",
+    "array schema missing items": "use a list or a model instead of a tuple",
+    "must have a 'type' key": "use a specific type instead of Any",
 }
 FORMS = ("text", "json_object", "json_schema")
 
@@ -74,8 +74,7 @@ def schema_of(model: Any) -> dict[str, Any]:
     # By its own type, because `list[int]` is a class to Python 3.10.
     if not isinstance(model, type(pydantic.BaseModel)):
         raise TypeError(
-            "response_format must be the class of a Pydantic model, or the parameter itself as a dictionary, "
-            f"not {model!r}."
+            f"response_format must be a Pydantic model, or the parameter itself as a dictionary, not {model!r}."
         )
     schema: dict[str, Any] = json.loads(_schema_text(model))
     return schema

@@ -63,7 +63,7 @@ def publish_report(
         elif template.metadata.generates_deck:
             _publish(page)
     except Exception as error:  # noqa: BLE001 (see above)
-        logger.warning(f"There is no report, or none in Flyte's console: {error!r}.")
+        logger.warning(f"The report could not be written, or not shown in Flyte's console: {error!r}.")
 
 
 def _publish(page: Path) -> None:

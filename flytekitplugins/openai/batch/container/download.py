@@ -111,7 +111,7 @@ def outcomes(
         try:
             yield merge(running)
         except InconsistentResultsError as error:
-            raise InconsistentError(f"The results are not those of the requests: {error}.") from None
+            raise InconsistentError(f"The results do not match the requests: {error}.") from None
         finally:
             for number, each in enumerate(running):
                 if tally is not None:
@@ -148,7 +148,7 @@ class _Downloads:
     def open(self, number: int) -> ShardResults:
         """The results of a shard."""
         if number >= len(self._batches):
-            raise InconsistentResultsError(f"of {len(self._batches):,} batches, none ran shard {number + 1:,}")
+            raise InconsistentResultsError(f"none of {len(self._batches):,} batches ran shard {number + 1:,}")
         self._begin(number)
         paths = self._begun[number].result()
         if number + 1 < len(self._batches):

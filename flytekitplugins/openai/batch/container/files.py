@@ -60,7 +60,7 @@ def upload_file(
         create = client.files.create
         file_id = getattr(create(**call_arguments(request, create)), "id", None)
         if not isinstance(file_id, str) or not file_id:
-            raise UnavailableError(f"Could not {doing}: the answer was not a file.")
+            raise UnavailableError(f"Could not {doing}: the response was not a file.")
         return file_id
 
 
@@ -177,7 +177,7 @@ def _fetch(
         if received != length:
             raise IncompleteFileError(f"Could not {doing}: {received:,} of {length:,} bytes arrived.")
     if not expected and not _ends_like_json_lines(part):
-        raise IncompleteFileError(f"Could not {doing}: it breaks off within a line.")
+        raise IncompleteFileError(f"Could not {doing}: it ends in the middle of a line.")
     part.replace(target)
 
 

@@ -193,7 +193,7 @@ def _delete_leftovers(
     try:
         left = [file_id for file_id, name in uploaded_files(client, account, since=since) if uploads.prefix in name]
     except OpenAIPluginError as error:
-        logger.warning(f"{error} What an earlier attempt may have uploaded stays there for 30 days.")
+        logger.warning(f"{error} Files of an earlier attempt may stay at OpenAI for 30 days.")
         return
     for file_id in left:
         if file_id not in but:

@@ -66,7 +66,7 @@ class BatchesAPI:
         try:
             found = await batch_list.batches_of(node, self._page)
         except StaleListError as error:
-            sentence = f"Could not read the list of batches: it is behind ({error})."
+            sentence = f"Could not read the list of batches: it is out of date ({error})."
             raise UnavailableError(sentence, reason="stale") from None
         return found
 
@@ -155,7 +155,7 @@ class BatchesAPI:
         raise_error_in(answer, self._account, doing, otherwise=400)
         listed = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(listed, list):
-            raise UnavailableError(f"Could not {doing}: the answer was not a list.", reason="unreadable")
+            raise UnavailableError(f"Could not {doing}: the response was not a list.", reason="unreadable")
         has_more = answer.get("has_more")
         found = (BatchSnapshot.from_dict(batch) for batch in listed if isinstance(batch, Mapping))
         return Page(
@@ -180,7 +180,7 @@ class BatchesAPI:
         if is_batch_id(batch.id):
             return batch
         raise_error_in(answer, self._account, doing, otherwise=otherwise)
-        raise UnavailableError(f"Could not {doing}: the answer was not a batch.", reason="unreadable")
+        raise UnavailableError(f"Could not {doing}: the response was not a batch.", reason="unreadable")
 
 
 async def _listing(batches: AsyncBatches, where: Mapping[str, Any]) -> Any:

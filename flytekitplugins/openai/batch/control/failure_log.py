@@ -30,7 +30,7 @@ def record_failure(metric: str, error: Exception, *, task: str, first: bool = Tr
     is_expected = isinstance(error, OpenAIPluginError)
     count_failure(metric, reason=error.reason if isinstance(error, OpenAIPluginError) else "unexpected")
     if first or last:
-        prospect = "It is not tried any more." if last else "It is tried again."
+        prospect = "It will not be retried." if last else "It will be retried."
         _log(logging.WARNING, "%s: %s %s", task, sentence_of(error), prospect, error=None if is_expected else error)
 
 
@@ -43,7 +43,7 @@ def sentence_of(error: Exception) -> str:
 
 def log_recovery(*, task: str, seconds: float) -> None:
     """Log the end of a streak of failed polls, and how long it was."""
-    _log(logging.INFO, "%s: OpenAI answers again, after %.0f s", task, seconds)
+    _log(logging.INFO, "%s: OpenAI is available again after %.0f s", task, seconds)
 
 
 def log_batch_errors(batches: Iterable[BatchSnapshot], *, task: str) -> None:

@@ -55,7 +55,7 @@ def read_task(
     if spec.key is None and files is not None:
         raise InvalidInputError(
             f"The batches of this task could not be found again: its config has {METADATA_ENTRIES} metadata entries, "
-            "and one of them must be left to the connector."
+            "and one of them is reserved for the connector; remove one."
         )
     return spec
 
@@ -99,7 +99,7 @@ def _read_request(
     literal = literals.get("input_file_id")
     file_id: str | None = literal.scalar.primitive.string_value if literal is not None else None
     if not file_id:
-        raise InvalidInputError("The batch task was given no input_file_id; pass it the id of an uploaded file.")
+        raise InvalidInputError("The batch task has no input_file_id; pass it the id of an uploaded file.")
     return {**request, "input_file_id": file_id}
 
 

@@ -146,7 +146,7 @@ class TaskController:
         observer = Observer(self._call(spec, _account(spec), now=time.time()))
         current = await _within_budget(observer.current_batches(), "look up the task's batches")
         if not current:
-            raise UnavailableError("There is no batch yet to tell of.")
+            raise UnavailableError("The task has no batch yet.")
         return list(current.values())
 
     async def delete_files(self, spec: TaskSpec, file_ids: Sequence[str], *, task: str) -> None:
@@ -223,8 +223,8 @@ def _with_key_used(info: PhaseInfo, plan: TaskPlan, account: Account) -> PhaseIn
         return info
     project = f", project {account.project!r}" if account.project else ""
     hint = (
-        f"The batch was created with the key from {account.api_key.source}{project}; a file is seen only by keys of "
-        "the project it was uploaded in, so give the upload and the batch step keys of one project."
+        f"The batch was created with the key from {account.api_key.source}{project}; a file is visible only to keys of "
+        "the project it was uploaded to: give the upload step and the batch step keys of the same project."
     )
     return replace(info, message=f"{info.message.removesuffix('.')}. {hint}")
 

@@ -102,7 +102,7 @@ def find_repetitions(suspects: set[int], blocks: Iterable[bytes]) -> Iterator[tu
                 continue
             earlier = first.setdefault(custom_id, line_number)
             if earlier != line_number:
-                yield line_number, f"{custom_id!r} is that of line {earlier:,}"
+                yield line_number, f"{custom_id!r} is already on line {earlier:,}"
 
 
 def _custom_id(line: bytes) -> str | None:

@@ -56,7 +56,7 @@ def _other_encoding(head: bytes) -> str | None:
 def _other_json(head: bytes) -> str | None:
     first, newline, rest = head.lstrip().partition(b"\n")
     if _are_letters(head):
-        return "is a text letter by letter; for a file, make the workflow with is_json_iterator=False"
+        return "is a string, read letter by letter; for a file, create the workflow with is_json_iterator=False"
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):

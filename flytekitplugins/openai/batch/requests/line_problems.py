@@ -13,7 +13,7 @@ __all__ = ["problems_of", "refuse_constant", "syntax_problem"]
 
 def refuse_constant(name: str) -> None:
     """Refuse NaN and Infinity, which Python reads as numbers and JSON does not have."""
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def syntax_problem(error: ValueError | RecursionError) -> str:
@@ -34,14 +34,14 @@ def problems_of(request: dict[str, Any], endpoint: str | None) -> Iterator[tuple
     """
     custom_id, body = request.get("custom_id"), request.get("body")
     if custom_id is None or custom_id == "":
-        yield "has no custom_id", "a text" if custom_id is None else "it is ''"
+        yield "has no custom_id", "a string" if custom_id is None else "it is ''"
     elif not isinstance(custom_id, str):
-        yield "has a custom_id that is no text", f"it is {custom_id!r}"
+        yield "has a custom_id that is not a string", f"it is {custom_id!r}"
     method, url = request.get("method"), request.get("url")
     if method is None:
         yield "has no method", "'POST'"
     elif method != "POST":
-        yield "has another method than POST", f"{method!r}"
+        yield "has a method other than POST", f"{method!r}"
     yield from _problems_of_url(url, endpoint)
     if not isinstance(body, dict):
         yield "has no body", "an object" if body is None else f"it is of type {type(body).__name__}"
@@ -49,11 +49,11 @@ def problems_of(request: dict[str, Any], endpoint: str | None) -> Iterator[tuple
     canonical = canonical_endpoint(endpoint) if endpoint else ""
     model = body.get("model")
     if not (isinstance(model, str) and model) and not (model is None and canonical == MODERATIONS):
-        yield "has no model in its body", "a text" if model is None else f"it is {model!r}"
+        yield "has no model in its body", "a string" if model is None else f"it is {model!r}"
     if canonical in NEEDED:
         yield from _problems_of_input(body.get(NEEDED[canonical]), NEEDED[canonical])
     if body.get("stream"):
-        yield "asks for a stream", "which a batch cannot give"
+        yield "asks for a stream", "a batch cannot stream"
 
 
 def _problems_of_url(url: Any, endpoint: str | None) -> Iterator[tuple[str, str]]:
@@ -62,13 +62,13 @@ def _problems_of_url(url: Any, endpoint: str | None) -> Iterator[tuple[str, str]
     elif not isinstance(url, str) or not url:
         yield "has no url", f"{endpoint or CHAT_COMPLETIONS!r}" if url is None else f"it is {url!r}"
     elif endpoint is not None and canonical_endpoint(url) != canonical_endpoint(endpoint):
-        remedy = f"config={{'endpoint': {url!r}}} would make it one for this"
-        yield "has another url than the endpoint", f"{url!r}, and the batch is for {endpoint!r}; {remedy}"
+        remedy = f"config={{'endpoint': {url!r}}} would make the batch one for this url"
+        yield "has a url that is not the endpoint", f"{url!r}, and the batch is for {endpoint!r}; {remedy}"
 
 
 def _problems_of_input(given: Any, name: str) -> Iterator[tuple[str, str]]:
     """What a model is asked: messages are a list, and any other input may be a text, too; neither may be empty."""
     is_text = isinstance(given, str) and name != "messages"
     if not given or not (is_text or isinstance(given, list)):
-        form = "a list" if name == "messages" else "a text or a list"
+        form = "a list" if name == "messages" else "a string or a list"
         yield f"has no {name} in its body", form if given is None else f"it is {given!r}, and must be {form}"

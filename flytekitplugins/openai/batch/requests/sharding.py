@@ -115,7 +115,7 @@ class Sharder:
                 for data in whole_lines(chain(head, chunks), longest=self._limits.size):
                     yield from self._cut_block(data, unique)
                     if self._problems.count >= MOST_PROBLEMS:
-                        rest = f"what comes after line {self._reader.line:,} was not looked at"
+                        rest = f"what comes after line {self._reader.line:,} was not checked"
                         raise BadRequestsError(f"{self._problems}; {rest}")
             except LineTooLongError:
                 self._problems.add(self._reader.line + 1, "is too long", f"over {self._limits.size:,} bytes")
@@ -130,7 +130,7 @@ class Sharder:
         if self._problems:
             raise BadRequestsError(str(self._problems))
         if not self.requests and not self._may_be_empty:
-            raise BadRequestsError("there are no requests in it, and a batch needs at least one")
+            raise BadRequestsError("it has no requests, and a batch needs at least one")
         for shard in sorted(self._open.values(), key=lambda shard: shard.number):
             yield Complete(shard)
 

@@ -124,7 +124,7 @@ class Tally:
             return ""
         if good:
             said = (
-                f"{good:,} of {self.requests:,} requests succeeded, and min_success_ratio asks for "
+                f"{good:,} of {self.requests:,} requests succeeded, and min_success_ratio requires "
                 f"{min_success_ratio:.4g} of them."
             )
         else:

@@ -91,7 +91,7 @@ def lack_of_answer(found: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
     status, body = whole_number(response.get("status_code")), body_of(found)
     if status == 0 and not body.get("error"):
-        return NO_ANSWER, "OpenAI wrote no answer of the model's: the HTTP status is 0"
+        return NO_ANSWER, "OpenAI returned no answer from the model: the HTTP status is 0"
     if status is None or not 200 <= status < 300:
         return None
     if not body and not response.get("body"):
@@ -125,4 +125,4 @@ def line_in_place_of(line: bytes) -> tuple[str, bytes] | None:
     except ValueError:
         return None
     text = shortened(line.decode(errors="replace").strip(), LONGEST_TEXT)
-    return custom_id, missing_line(custom_id, UNREADABLE, f"this is no line of results: {text}")
+    return custom_id, missing_line(custom_id, UNREADABLE, f"this is not a line of results: {text}")

@@ -69,7 +69,8 @@ class Round:
             self.requests += len(custom_ids)
             yield shard.rows(custom_ids)
         _refuse(
-            [custom_id for shard in self._opened.values() for custom_id in shard.unexpected_ids], "came back unasked"
+            [custom_id for shard in self._opened.values() for custom_id in shard.unexpected_ids],
+            "came back without having been submitted",
         )
 
 
@@ -98,7 +99,7 @@ def _best(first: Iterator[Row], others: Sequence[Round]) -> Iterator[Row]:
                 others[number].recovered += other[1] == Outcome.SUCCEEDED
                 again[number] = next(coming[number], None)
         yield best
-    _refuse([other[0] for other in again if other is not None], "were run again without having been run")
+    _refuse([other[0] for other in again if other is not None], "were resubmitted without having been submitted")
 
 
 def _refuse(custom_ids: Sequence[str], what: str) -> None:

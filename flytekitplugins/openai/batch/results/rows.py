@@ -85,7 +85,7 @@ def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow
     read = read_line(line)
     if read is None:
         shown = line[:80].decode(errors="replace").strip()
-        return ResultRow("", ok=False, error_code=UNREADABLE, error_message=f"this is no line of results: {shown!r}")
+        return ResultRow("", ok=False, error_code=UNREADABLE, error_message=f"this is not a line of results: {shown!r}")
     # A byte that is no UTF-8 costs the text that it stands in, and not the answer, in a line of OpenAI's form.
     found = object_in(line, errors="replace")
     body = body_of(found)

@@ -57,9 +57,9 @@ class _MissingReason:
             by_line.setdefault(int(error["line"]), (code, message))
         if by_line:
             line = min(by_line)
-            reason = f"{name} was refused because of another request, in its line {line:,}: {': '.join(by_line[line])}"
+            reason = f"{name} was refused because of another request, on line {line:,}: {': '.join(by_line[line])}"
         else:
-            reason = f"nothing came back for it from {name}, which is {batch.get('status') or 'not known of'}"
+            reason = f"{name} returned nothing for it, and is {batch.get('status') or 'unknown'}"
         return cls(by_line, (MISSING, reason))
 
     def at(self, line: int) -> tuple[str, str]:

@@ -138,7 +138,7 @@ def test_internal_failure_names_the_batch():
 def test_expiry_says_what_is_left_and_where():
     """The answers that were paid for can be fetched by hand."""
     batch = make_batch("expired", total=10, completed=4, output_file_id="file-1")
-    expected = "batch 'batch_1' expired: 4 of 10 requests done; what was finished is in file 'file-1'"
+    expected = "batch 'batch_1' expired: 4 of 10 requests done; what it finished is in file 'file-1'"
     assert message_of(batch) == expected
 
 
@@ -155,5 +155,5 @@ def test_input_file_is_invisible_when_openai_cannot_find_it(error):
 
 
 def test_input_file_is_visible_when_a_line_is_wrong():
-    """Whoever reads a line has found the file."""
+    """An error with a line number means that OpenAI has read the file."""
     assert not input_file_is_invisible(make_batch("failed", errors=[{"code": "invalid_json_line", "line": 1}]))

@@ -41,23 +41,24 @@ def test_config_that_somebody_takes_passes(config):
         ({"metadata": "x"}, "The metadata in config must be a dictionary, not 'x'."),
         (
             {"metadata": {f"k{n}": "v" for n in range(16)}},
-            "The metadata in config has 16 entries; 15 are the most, because one of OpenAI's 16 is the connector's.",
+            "The metadata in config has 16 entries; at most 15 are allowed, because one of OpenAI's 16 is reserved for "
+            "the connector.",
         ),
         (
             {"metadata": {"run": "x" * 513}},
-            "The entry 'run' of the metadata in config is too long: OpenAI takes 64 characters of a name and 512 of a "
-            "value.",
+            "The entry 'run' of the metadata in config is too long: OpenAI allows 64 characters for a name and "
+            "512 for a value.",
         ),
         (
             {"metadata": {"run": 7}},
-            "The metadata in config must have texts alone, and 'run' is 7; str(...) makes a text of a number.",
+            "The metadata in config must consist of strings, and 'run' is 7; str(...) converts a number.",
         ),
-        ({"metadata": {1: "a"}}, "The metadata in config must have texts alone, and 1 is 'a'; str(...) makes"),
-        ({"metadata": {"k" * 65: "v"}}, f"The entry '{'k' * 64}' of the metadata in config is too long: OpenAI takes"),
+        ({"metadata": {1: "a"}}, "The metadata in config must consist of strings, and 1 is 'a'; str(...) converts"),
+        ({"metadata": {"k" * 65: "v"}}, f"The entry '{'k' * 64}' of the metadata in config is too long: OpenAI allows"),
     ],
 )
-def test_config_that_nobody_takes_is_refused_at_once(config, told):
-    """And not when everything has been uploaded."""
+def test_config_that_is_invalid_is_refused_at_once(config, told):
+    """Not after everything was uploaded."""
     with pytest.raises((TypeError, ValueError), match=re.escape(told)):
         check_config(config)
 
@@ -82,7 +83,7 @@ def test_key_and_tags_are_added_to_the_metadata():
     ("own", "added"), [(14, ["flyte_key", "flyte_execution"]), (15, ["flyte_key"]), (16, []), (17, [])]
 )
 def test_metadata_of_the_user_always_has_its_place(own, added):
-    """OpenAI takes 16 entries; the key comes before what is only for people."""
+    """OpenAI allows 16 entries; the key comes before the entries for people."""
     given = {f"own-{i}": "x" for i in range(own)}
     assert list(request_of({"metadata": given}, key=KEY, tags=TAGS)["metadata"]) == [*given, *added]
 
@@ -104,7 +105,7 @@ def test_tag_is_as_long_as_a_value_may_be():
 
 
 def test_metadata_that_is_none_at_all_is_left_to_openai():
-    """Its refusal says best what is wrong."""
+    """OpenAI's own message explains it best."""
     assert request_of({"metadata": "text"}, key=KEY)["metadata"] == "text"
 
 

@@ -1,4 +1,4 @@
-"""What is done about the batches of a task."""
+"""What to do next for one shard, given its batches."""
 
 import random
 
@@ -73,7 +73,7 @@ def test_what_completed_comes_before_what_runs():
 
 @pytest.mark.parametrize(("status", "errors"), [("expired", []), ("cancelled", []), ("failed", INTERNAL)])
 def test_end_counts_for_the_attempt_that_made_the_batch(status, errors):
-    """The same attempt is told of it; the next one is there to try again."""
+    """The same attempt reports the failure; the next one submits again."""
     ended = batch(1, status, errors=errors, ended=10)
     assert plan(ended, attempt="0") == ShardPlan(ended)
     assert plan(ended, attempt="1").submit
@@ -127,7 +127,7 @@ def test_refused_batch_is_submitted_again_when_its_wait_is_over(ended, submit):
     found = plan(first, last)
     assert (found.batch, found.submit) == (last, submit)
     assert found.waiting == (
-        "waiting: OpenAI has no room for the batch, and refused it 2 times so far (Limit: 0); "
+        "waiting: OpenAI's queue is full, and the batch was refused 2 times so far (Limit: 0); "
         "it will be submitted again"
     )
 
@@ -245,6 +245,6 @@ def test_plan_always_goes_on_or_ends(batches, attempt, visible):
 
 
 def test_young_batch_that_completed_is_made_sure_of_at_once():
-    """Nobody asks about its task again."""
+    """Its task is not polled again."""
     completed = batch(status="completed", age=60, ended=10)
     assert is_duplicate_check_due(completed, checked_at=NOW - 5, now=NOW)

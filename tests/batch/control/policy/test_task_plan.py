@@ -1,4 +1,4 @@
-"""What is done about a task of many files, and what it has come to."""
+"""What to do next for a task of many files, and its phase."""
 
 import random
 
@@ -114,7 +114,7 @@ def test_single_file_that_openai_failed_is_not():
     assert plan(failed, files=("file-1",)) == TaskPlan((ShardPlan(failed),))
 
 
-def test_file_that_is_not_found_is_tried_again_by_itself():
+def test_file_that_is_not_found_is_retried_by_itself():
     """OpenAI knows the others."""
     batches = [of_file(0), refused_for(1, ended=4 * 3600, errors=INVISIBLE), of_file(2)]
     assert 1 in plan(*batches).submit
@@ -287,8 +287,8 @@ def test_tolerant_task_still_waits():
     assert judged(WAITING, tolerant=True).phase is Phase.WAITING_FOR_RESOURCES
 
 
-def test_task_of_one_file_is_told_as_a_batch():
-    """As one that was given a file's id."""
+def test_task_of_one_file_is_reported_as_a_batch():
+    """As a task with a single file id."""
     assert judged(shard("in_progress", total=10, completed=4)).message == "in progress: 4 of 10 requests done"
 
 
@@ -311,7 +311,7 @@ def phase_of_one(shard):
     return task_phase(TaskPlan((shard,)), TaskSpec(None, ""), started=False, now=NOW)
 
 
-def test_file_that_failed_is_told_in_openais_words():
+def test_file_that_failed_is_reported_in_openais_words():
     """Verbatim, as tests for the published package compare them; the line and the code are in the summary."""
     failed = shard("failed", errors=[{"code": "x", "message": "No: this. ", "line": 2}, {"code": "y", "message": "b"}])
     assert phase_of_one(failed).message == "No: this. "

@@ -42,7 +42,7 @@ def test_task_is_given_up_when_there_is_no_hope_left(given, phase):
 
 
 def test_task_stays_what_it_was():
-    """One that waits for room goes on waiting."""
+    """A waiting task keeps waiting."""
     waiting = PhaseInfo(Phase.WAITING_FOR_RESOURCES, "waiting: no room")
     assert phase_while_unreachable(outage(), last=waiting, now=NOW) == PhaseInfo(
         Phase.WAITING_FOR_RESOURCES, "No answer. Last seen: waiting: no room."
@@ -57,11 +57,14 @@ def test_task_of_which_nothing_is_known_runs():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (outage(ends=2 * HOUR, since=5 * HOUR), "Gave up after 5 hours, the batch's window being over. No answer."),
+        (
+            outage(ends=2 * HOUR, since=5 * HOUR),
+            "Gave up after 5 hours, after the end of the batch's completion window. No answer.",
+        ),
         (outage(unknown=2 * HOUR), "Gave up after 2 hours. No answer."),
         (outage(submitted=False, unknown=10 * MINUTE), "Gave up after 10 minutes. No answer."),
     ],
 )
-def test_last_reason_is_told(given, message):
-    """A person reads it in the console, with nothing else."""
+def test_last_reason_is_reported(given, message):
+    """It is all that the console shows."""
     assert phase_while_unreachable(given, last=LAST, now=NOW).message == message

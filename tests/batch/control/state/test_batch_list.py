@@ -1,4 +1,4 @@
-"""The list of an account's batches, read as little as possible and never taken for read when it was not."""
+"""The list of an account's batches is read as little as possible, and an unread part never counts as read."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ async def test_every_batch_of_a_node_is_found():
 
 
 async def test_list_is_read_back_to_the_horizon():
-    """What is older than three days concerns no live task."""
+    """No live task has batches older than three days."""
     account = Account(range(0, 100 * HOUR, HOUR // 4))
     found = await look(BatchList(), account)
     assert max(found) == 72 * 4 - 1
@@ -95,12 +95,12 @@ async def test_batch_that_appears_late_is_found():
 
 
 async def test_list_that_is_behind_says_nothing():
-    """What was on it a moment ago is not: who knows what else is missing."""
+    """If a recent batch is missing, others may be missing, too."""
     account = Account([0, 60, 120])
     batch_list = BatchList()
     await look(batch_list, account)
     account.batches.pop(0)
-    with pytest.raises(StaleListError, match="the list of batches lacks b0"):
+    with pytest.raises(StaleListError, match="it lacks b0"):
         await look(batch_list, account)
 
 

@@ -55,6 +55,6 @@ def test_figures_are_ranges_of_one_moment():
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"input_tokens": "many"}, {"input_tokens_details": 3}])
-def test_figures_leave_out_what_is_not_told(usage):
+def test_figures_leave_out_what_is_not_reported(usage):
     """Some servers count no tokens."""
     assert values(figures([make_batch(usage=usage)], now=5.0)["openai_batch_tokens"], "kind") == {}

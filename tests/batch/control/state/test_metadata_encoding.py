@@ -13,8 +13,8 @@ from flytekitplugins.openai.batch.connector import BatchEndpointMetadata
 from flytekitplugins.openai.exceptions import InvalidMetadataError
 
 REFUSAL = (
-    "These bytes are not the metadata of an OpenAI batch task; they were neither written by this connector "
-    "nor by the published flytekitplugins-openai."
+    "These bytes are not the metadata of an OpenAI batch task; neither this connector nor the published "
+    "flytekitplugins-openai wrote them."
 )
 
 

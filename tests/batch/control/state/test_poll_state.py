@@ -25,7 +25,7 @@ def test_oldest_tasks_are_forgotten(monkeypatch):
 
 
 def test_batch_is_remembered_with_its_end():
-    """How long it can be waited for when OpenAI is away."""
+    """The end of its window limits how long the task waits while OpenAI is unavailable."""
     state, info = PollState(), PhaseInfo(Phase.RUNNING, "in progress")
     state.record({"file-1": make_batch("in_progress", created_at=100, expires_at=90_000)}, info)
     assert (state.batch_ids, state.window_ends_at, state.last_info) == (["batch_1"], 90_000, info)

@@ -61,7 +61,7 @@ def batch_phase(batch: BatchSnapshot, *, now: float, partial_results: bool = Fal
     """
     if batch.status in SUCCEEDED:
         if not is_final(batch, now=now):
-            return PhaseInfo(Phase.RUNNING, f"completed: {_counts(batch)}; its result files are not there yet")
+            return PhaseInfo(Phase.RUNNING, f"completed: {_counts(batch)}; its result files are not available yet")
         return PhaseInfo(Phase.SUCCEEDED, f"completed: {_counts(batch)}")
     if batch.status == "failed":
         return _failed(batch)
@@ -106,4 +106,4 @@ def _was(status: str) -> str:
 
 
 def _partial_results(batch: BatchSnapshot) -> str:
-    return f"; what was finished is in file {batch.output_file_id!r}" if batch.output_file_id else ""
+    return f"; what it finished is in file {batch.output_file_id!r}" if batch.output_file_id else ""

@@ -35,19 +35,19 @@ def check_config(config: Mapping[str, Any]) -> None:
     own = [name for name in metadata if name != TAG]
     if len(own) >= METADATA_ENTRIES:
         raise ValueError(
-            f"The metadata in config has {len(own)} entries; {METADATA_ENTRIES - 1} are the most, because one of "
-            f"OpenAI's {METADATA_ENTRIES} is the connector's."
+            f"The metadata in config has {len(own)} entries; at most {METADATA_ENTRIES - 1} are allowed, because "
+            f"one of OpenAI's {METADATA_ENTRIES} is reserved for the connector."
         )
     for name, value in metadata.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(
-                f"The metadata in config must have texts alone, and {name!r} is {value!r}; "
-                "str(...) makes a text of a number."
+                f"The metadata in config must consist of strings, and {name!r} is {value!r}; "
+                "str(...) converts a number."
             )
         if len(name) > METADATA_KEY_LENGTH or len(value) > METADATA_VALUE_LENGTH:
             raise ValueError(
-                f"The entry {name[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI takes "
-                f"{METADATA_KEY_LENGTH} characters of a name and {METADATA_VALUE_LENGTH} of a value."
+                f"The entry {name[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI allows "
+                f"{METADATA_KEY_LENGTH} characters for a name and {METADATA_VALUE_LENGTH} for a value."
             )
 
 

@@ -163,11 +163,11 @@ def _is_resubmission_due(last: BatchSnapshot, refusals: int, batches: Sequence[B
 def _waiting(last: BatchSnapshot, refusals: int) -> str:
     times = "once" if refusals == 1 else f"{refusals} times"
     if is_internal_failure(last):
-        what = "failed the batch for reasons of its own, and did so"
+        what = f"OpenAI failed the batch with an internal error, {times} so far"
     elif input_file_is_invisible(last):
-        what = "does not find the file yet, and refused it"
+        what = f"OpenAI does not find the file yet, and refused the batch {times} so far"
     else:
-        what = "has no room for the batch, and refused it"
+        what = f"OpenAI's queue is full, and the batch was refused {times} so far"
     first = last.errors[0] if last.errors else None
     reason = (first.message or first.code) if first else None
-    return f"waiting: OpenAI {what} {times} so far ({reason or 'no reason given'}); it will be submitted again"
+    return f"waiting: {what} ({reason or 'no reason given'}); it will be submitted again"

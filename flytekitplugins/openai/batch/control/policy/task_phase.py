@@ -24,8 +24,8 @@ MAX_IDS = 100
 # Characters of an error's message in the summary. OpenAI's have a hundred or two.
 MAX_MESSAGE_LENGTH = 500
 FILE_EXISTS = (
-    "OpenAI's Files API has this file, so that the fault is OpenAI's, and not that of a key; run the task again, which "
-    "submits the same file."
+    "OpenAI's Files API has this file, so the fault is OpenAI's and not a key's; run the task again to "
+    "submit the same file."
 )
 _RESULT_FIELDS = ("input_file_id", "output_file_id", "error_file_id", "endpoint", "model", "status")
 
@@ -63,7 +63,7 @@ def _phase_of_many(plan: TaskPlan, spec: TaskSpec, *, started: bool, now: float)
     WAITING_FOR_RESOURCES until the first batch has passed validation, then RUNNING, whatever waits later.
     """
     if not plan.shards:
-        return PhaseInfo(Phase.SUCCEEDED, "completed: there was nothing to run")
+        return PhaseInfo(Phase.SUCCEEDED, "completed: there were no requests to run")
     infos = [_shard_phase(shard, partial_results=spec.partial_results, now=now) for shard in plan.shards]
     started = started or any(map(has_passed_validation, plan.batches))
     phase = _combined([info.phase for info in infos], tolerant=spec.tolerant, started=started)
@@ -161,7 +161,7 @@ def _message_of_many(phase: Phase, plan: TaskPlan, infos: Sequence[PhaseInfo], r
     if phase is Phase.WAITING_FOR_RESOURCES:
         return f"{plan.waiting or 'waiting'}; {progress}"
     first = next(info for info in infos if info.phase is phase)
-    return f"nothing came of any of the {len(infos):,} batches; the first: {first.message}"
+    return f"none of the {len(infos):,} batches has results; the first: {first.message}"
 
 
 def _progress(plan: TaskPlan, infos: Sequence[PhaseInfo], requests: int) -> str:

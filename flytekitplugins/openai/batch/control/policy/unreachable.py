@@ -38,7 +38,7 @@ def phase_while_unreachable(outage: Outage, *, last: PhaseInfo | None, now: floa
     # A process that has never seen the batch assumes that it is as young as possible.
     ends_at = outage.window_ends_at if outage.window_ends_at is not None else outage.since + WINDOW_SECONDS
     if now >= ends_at + GRACE_SECONDS:
-        waited = f"{_duration(now - outage.since)}, the batch's window being over"
+        waited = f"{_duration(now - outage.since)}, after the end of the batch's completion window"
         return PhaseInfo(Phase.FAILED, f"Gave up after {waited}. {outage.reason}")
     if not outage.submitted:
         return PhaseInfo(Phase.WAITING_FOR_RESOURCES, f"Not submitted yet; will retry. {outage.reason}")

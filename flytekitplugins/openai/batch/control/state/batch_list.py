@@ -96,7 +96,7 @@ class BatchList:
             if self._record(page, unread):
                 self._unread.pop()
                 if unread.expected:
-                    raise StaleListError(f"the list of batches lacks {', '.join(sorted(unread.expected))}")
+                    raise StaleListError(f"it lacks {', '.join(sorted(unread.expected))}")
         self._forget_before(now - HORIZON_SECONDS)
 
     def _record(self, page: Page, unread: _UnreadRange) -> bool:

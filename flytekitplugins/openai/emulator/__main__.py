@@ -1,4 +1,4 @@
-"""`python -m flytekitplugins.openai.emulator`: an OpenAI of one's own, until Ctrl-C or while a command runs."""
+"""`python -m flytekitplugins.openai.emulator`: run an emulator until Ctrl-C, or while a command runs."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def _serve(emulator: Emulator) -> int:
     # Either way to end it leaves no files behind. SIGINT too must be said, because flytekit has taken it for itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    print("The emulator listens. Any OpenAI client comes here with:\n")
+    print("The emulator is listening. Point any OpenAI client at it with:\n")
     for name, value in emulator.environment.items():
         print(f"    export {name}={value}")
-    print("\nCtrl-C ends it; nothing is kept.", flush=True)
+    print("\nCtrl-C stops it; nothing is kept.", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         emulator.wait()
     return 0
@@ -88,7 +88,7 @@ def _run(command: list[str], emulator: Emulator) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m flytekitplugins.openai.emulator", description=__doc__)
     add: Any = parser.add_argument
-    add("command", nargs="*", help="run this with the emulator in OpenAI's place, and end with it; after --")
+    add("command", nargs="*", help="a command to run against the emulator, after --; the emulator stops with it")
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, help=f"port to listen on; 0 takes a free one ({DEFAULT_PORT}, with a command a free one)")
     add("--validating", type=float, default=1.0, metavar="SECONDS", help="how long a batch validates (%(default)s)")

@@ -1,4 +1,4 @@
-"""Says in a sentence what to install when the packages of the extra `emulator` are not there."""
+"""Raises a clear error when the packages of the extra `emulator` are not installed."""
 
 from importlib.util import find_spec
 

@@ -61,7 +61,7 @@ def build_app(service: OpenAIService, extra_routes: list[Route]) -> Starlette:
 
 
 class _Upload(Request):
-    """A request whose sender may go away in the middle; before 1.6, starlette then left what it had read open."""
+    """A request whose client may disconnect in the middle; before 1.6, starlette then left what it had read open."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         try:
@@ -161,7 +161,7 @@ class _Calls:
         return JSONResponse(self._service.cancel_batch(request.path_params["batch_id"], project=self._project(request)))
 
     async def answer(self, request: Request) -> Response:
-        """Any request to a model, by itself."""
+        """A single request to a model."""
         self._project(request)
         body = await json_object(request)
         reply = await run_in_threadpool(self._service.answer, request.url.path, body)
@@ -169,7 +169,7 @@ class _Calls:
         return Response(json.dumps(reply.body), reply.status_code, media_type="application/json")
 
     def _project(self, request: Request) -> str:
-        """Who is calling. Another project's files and batches do not exist for it."""
+        """The calling project. It sees no files or batches of other projects."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not key:
             raise ApiError(401, "You didn't provide an API key in an Authorization header with Bearer auth.")
@@ -190,7 +190,7 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 
 def _misunderstood(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals: a route, a method or a body that it cannot make sense of."""
+    """Starlette's own errors, for an unknown route or method or a malformed body."""
     refusal = cast(HTTPException, error)
     headers = dict(refusal.headers or {})
     code = None

@@ -1,4 +1,4 @@
-"""One emulated batch: its states, the moments it passes between them, and the files it writes on the way."""
+"""One emulated batch: its states, the times of their transitions, and the files it writes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Batch:
     files_visible_at: float = math.inf
 
     def next_event(self) -> float | None:
-        """When its state changes next if nobody interferes; `None` once it is over."""
+        """When its state changes next without further calls; `None` once it has ended."""
         pace = self.settings
         if self.status == "validating":
             return self.times["created_at"] + pace.validating
@@ -102,17 +102,17 @@ class Batch:
         return None
 
     def enter(self, status: str, at: float) -> None:
-        """Pass into a state, at a moment."""
+        """Enter a state at a given time."""
         self.status = status
         self.times[f"{status}_at"] = at
 
     def fail(self, errors: list[BatchError], at: float) -> None:
-        """Refuse the input: nothing of it runs."""
+        """Fail validation: no request runs."""
         self.errors = errors
         self.enter("failed", at)
 
     def start(self, offsets: list[int], at: float) -> None:
-        """Begin to run the requests that stand at these places of the input file."""
+        """Begin to run the requests at these offsets of the input file."""
         self.queue = offsets
         random.Random(self.id).shuffle(self.queue)  # noqa: S311 (an order, not a secret)
         self.enter("in_progress", at)
@@ -134,7 +134,7 @@ class Batch:
         Args:
             upto: How many of the queue are done afterwards.
             responder: What the models answer.
-            fault_for: Tells the fault for a request's `custom_id` at the moment it runs, if one was ordered.
+            fault_for: Returns the ordered fault for a `custom_id` when it runs, if there is one.
         """
         if upto <= self.done or self.input_path is None:
             return
@@ -188,7 +188,7 @@ class Batch:
         }
 
     def _ran_at(self, count: int) -> float:
-        """When so many requests of the queue have run, if nothing comes in between."""
+        """When this many requests of the queue have run, without further calls."""
         pace = self.settings.requests_per_second
         return self.times["in_progress_at"] + (count / pace if pace else math.inf)
 
@@ -199,7 +199,7 @@ class Batch:
         return line
 
     def _record(self, request: Request, fault: RequestFault | None, responder: Responder) -> None:
-        """Run one request and write down what came of it."""
+        """Run one request and write its result."""
         if fault is None:
             reply = reply_to(request, responder)
         elif fault.status is not None:

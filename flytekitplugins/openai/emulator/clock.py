@@ -1,4 +1,4 @@
-"""The emulator's clock: real time that a test may freeze and move forward."""
+"""The emulator's clock: real time, which a test may freeze and advance."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Clock:
             self._ahead += seconds
 
     def freeze(self) -> None:
-        """Stop here; from now on time passes through `advance` alone."""
+        """Stop the clock; from now on only `advance` moves it."""
         with self._lock:
             if self._frozen_at is None:
                 self._frozen_at = time.time()
 
     def thaw(self) -> None:
-        """Let real time pass again, on from where the clock stands."""
+        """Let real time pass again, from the clock's current time."""
         with self._lock:
             if self._frozen_at is not None:
                 self._ahead -= time.time() - self._frozen_at

@@ -1,4 +1,4 @@
-"""Orders from another process: the control routes of an emulator, and the object that calls them."""
+"""Control from another process: the control routes of an emulator, and a client for them."""
 
 from __future__ import annotations
 
@@ -81,16 +81,16 @@ class EmulatorControl:
         self._send("settings", settings)
 
     def order(self, *faults: Fault) -> None:
-        """Make something go wrong, from now on."""
+        """Order a fault, from now on."""
         for fault in faults:
             self._send("faults", {"kind": type(fault).__name__} | asdict(fault))
 
     def clear_faults(self) -> None:
-        """Let everything go right again."""
+        """Remove all faults."""
         self._send("faults/clear", {})
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass at once."""
+        """Advance the clock by `seconds`."""
         self._send("clock", {"advance": seconds})
 
     def freeze(self) -> None:

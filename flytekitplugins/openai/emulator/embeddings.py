@@ -39,7 +39,7 @@ def _vector(value: object, size: int) -> list[float]:
 
 
 def _encoded(vector: list[float], request: Request) -> list[float] | str:
-    """The vector in the form that the request asks for; the SDK asks for base64 where nobody says otherwise.
+    """The vector in the requested encoding; the SDK requests base64 by default.
 
     https://platform.openai.com/docs/api-reference/embeddings/create#embeddings-create-encoding_format
     """

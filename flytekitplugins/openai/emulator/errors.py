@@ -1,4 +1,4 @@
-"""How the API says no: the error envelope, and the refusals that more than one room needs."""
+"""The API's error envelope, and the errors that several modules raise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JSON_TYPES: dict[type, str] = {
 
 
 class ApiError(Exception):
-    """A refusal, carried to the client in OpenAI's envelope `{"error": {message, type, param, code}}`."""
+    """An error response, sent to the client in OpenAI's envelope `{"error": {message, type, param, code}}`."""
 
     def __init__(
         self,

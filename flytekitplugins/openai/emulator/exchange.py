@@ -1,4 +1,4 @@
-"""What a responder gets and gives: a request, a reply, and the tokens that each counts."""
+"""A responder's argument and result: a request and a reply, with their token counts."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class Request:
-    """One line of a batch, or a call by itself, as a responder sees it.
+    """One line of a batch, or a single call, as a responder sees it.
 
     Attributes:
-        custom_id: The line's; that of a call by itself is the emulator's own.
+        custom_id: The line's; the emulator makes one up for a single call.
         time: Unix time at which the request runs, by the emulator's clock.
     """
 
@@ -40,14 +40,14 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """The text of the last message, or of the input: what a person would call the question."""
+        """The text of the last message, or of the input: the question that a person would see."""
         texts = [piece for piece in _pieces(self.body) if isinstance(piece, str)]
         return texts[-1] if texts else ""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer: what would be the HTTP status and body of the same request sent by itself."""
+    """A complete answer: the HTTP status and body that a single call would get."""
 
     body: Mapping[str, Any]
     status_code: int = 200
@@ -58,7 +58,7 @@ Responder = Callable[[Request], "str | Reply"]
 
 
 def count_tokens(text: str) -> int:
-    """About as many tokens as a real tokenizer would find; at least one for any text."""
+    """Roughly the token count of a real tokenizer; at least one for any text."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 

@@ -1,4 +1,4 @@
-"""What a test can make go wrong, on three levels: an HTTP call, a whole batch, a request within one."""
+"""The faults that a test can order: of an HTTP call, of a batch, of a request in a batch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["BatchFault", "CallFault", "Fault", "FaultBook", "FaultBooks", "Reque
 
 @dataclass(frozen=True, kw_only=True)
 class CallFault:
-    """The next calls that match go wrong on their way.
+    """The next matching calls fail in transit.
 
     Attributes:
         method: HTTP method, or `*`.
         path: Path with `*` for any part of it, such as `/v1/batches/*`.
         times: How many calls it hits; `None`: all of them.
-        skip: How many matching calls pass unharmed first.
+        skip: How many matching calls succeed first.
         seconds: How long it lasts by the emulator's clock; `None`: as long as `times` says.
         after_work: The work is done first, and only the reply goes wrong: it is lost, unless something else is
             asked for. Otherwise nothing is done.
@@ -52,7 +52,7 @@ class CallFault:
     hide_length: bool = False
 
     def matches(self, subject: str) -> bool:
-        """Whether `subject`, a call as `METHOD /path`, is one of those meant."""
+        """Whether `subject`, a call as `METHOD /path`, matches."""
         method, _, path = subject.partition(" ")
         return fnmatch.fnmatchcase(method, self.method) and fnmatch.fnmatchcase(path, self.path)
 
@@ -71,7 +71,7 @@ class BatchFault:
     seconds: float | None = None
 
     def matches(self, subject: str) -> bool:
-        """Whether `subject`, the input file's id, is one of those meant."""
+        """Whether `subject`, the input file's id, matches."""
         return fnmatch.fnmatchcase(subject, self.input_file_id)
 
 
@@ -105,14 +105,14 @@ class RequestFault:
 
     def __post_init__(self) -> None:
         if not isinstance(self.custom_id, str):
-            raise ValueError(f"The custom_id of a RequestFault must be a text, not {self.custom_id!r}.")  # noqa: TRY004
+            raise ValueError(f"The custom_id of a RequestFault must be a string, not {self.custom_id!r}.")  # noqa: TRY004
         if self.status is not None and self.status not in range(400, 600):
             raise ValueError(f"The status of a RequestFault must be a number from 400 to 599, not {self.status!r}.")
         if self.status is None and self.code is None and not self.lost:
             object.__setattr__(self, "status", 500)
 
     def matches(self, subject: str) -> bool:
-        """Whether `subject`, a `custom_id`, is one of those meant."""
+        """Whether `subject`, a `custom_id`, matches."""
         return fnmatch.fnmatchcase(subject, self.custom_id)
 
 
@@ -142,7 +142,7 @@ class FaultBook(Generic[F]):
             self._orders.append(_Order(fault, ends_at, fault.skip, fault.times))
 
     def take(self, subject: str, *, now: float) -> F | None:
-        """The first fault that is meant for `subject`, used up by one; `None` when there is none.
+        """The first fault that matches `subject`, with one use spent; `None` if there is none.
 
         Args:
             subject: What the fault's own `matches` looks at.
@@ -161,7 +161,7 @@ class FaultBook(Generic[F]):
         return None
 
     def clear(self) -> None:
-        """Forget every order."""
+        """Remove all faults."""
         with self._lock:
             self._orders.clear()
 
@@ -184,6 +184,6 @@ class FaultBooks:
             self.requests.add(fault, now=now)
 
     def clear(self) -> None:
-        """Forget every order of every level."""
+        """Remove all faults of all levels."""
         for book in (self.calls, self.batches, self.requests):
             book.clear()

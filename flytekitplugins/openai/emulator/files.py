@@ -1,4 +1,4 @@
-"""The Files half of the emulator: bytes on disk, with the little that the API tells of them."""
+"""The Files half of the emulator: bytes on disk, and the metadata that the API reports."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class StoredFile:
 
 
 class FileStore:
-    """Every file there is. Nothing is held in memory but names and times."""
+    """All files. Only names and times are held in memory."""
 
     def __init__(self, directory: Path, new_id: Callable[[str], str]) -> None:
         self._directory = directory

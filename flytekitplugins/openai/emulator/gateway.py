@@ -1,4 +1,4 @@
-"""Everything between the socket and the API: calls are recorded here, and ordered faults strike."""
+"""The ASGI layer before the API: it records calls and applies ordered faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Call:
         headers: By name in lower case, without the key; see `key`.
         key: The API key it came with.
         connection: Which TCP connection it came over.
-        status: What was answered; `None` when the connection was dropped instead.
+        status: The status of the response; `None` when the connection was dropped instead.
         known: Whether the API has such a route.
     """
 
@@ -170,7 +170,7 @@ def _describe(scope: Scope) -> Call:
 
 
 async def _received(receive: Receive) -> Receive:
-    """Read a request to its end, to be read from there: a slow server does its work even when its client has gone."""
+    """Buffer a whole request: a slow server does its work even after its client has disconnected."""
     messages = [await receive()]
     while messages[-1].get("more_body", False):
         messages.append(await receive())
@@ -188,7 +188,7 @@ async def _drain(receive: Receive) -> None:
 
 
 async def _nowhere(_message: Message) -> None:
-    """A reply that is lost."""
+    """Discards a reply."""
 
 
 async def _answer(fault: CallFault, send: Send) -> None:

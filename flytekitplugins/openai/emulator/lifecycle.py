@@ -1,4 +1,4 @@
-"""How time passes for batches: from `validating` to their end, each change at the moment it is due."""
+"""The life of batches, from `validating` to their end, with each transition at its due time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Lifecycle"]
 
 
 class Lifecycle:
-    """The batches there are, and what becomes of them. Not for several threads at once."""
+    """All batches and their transitions. Not thread-safe."""
 
     def __init__(self, files: FileStore, faults: FaultBooks, responder: Responder) -> None:
         self.batches: dict[str, Batch] = {}
@@ -37,8 +37,8 @@ class Lifecycle:
             raise ApiError(404, f"No batch found with id '{batch_id}'.")
         return batch
 
-    def settle(self, now: float, settings: Settings) -> None:
-        """Let every batch live through what has happened until `now`, in the order it happened."""
+    def catch_up(self, now: float, settings: Settings) -> None:
+        """Apply all transitions due by `now`, in order."""
         if self._settling:
             # A responder called the emulator that it answers for. The settling it came from goes on after it.
             return

@@ -1,4 +1,4 @@
-"""How often a project may do a thing before it is answered 429."""
+"""Rate limits of a project, beyond which it gets a 429."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["RateLimits"]
 
 
 class RateLimits:
-    """What each project has done lately. Times are Unix seconds."""
+    """The recent calls of each project. Times are Unix seconds."""
 
     def __init__(self) -> None:
         self._recent: dict[tuple[str, str], deque[float]] = {}

@@ -16,7 +16,7 @@ __all__ = ["openai_emulator"]
 
 @pytest.fixture
 def openai_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator of this test's own, to which every OpenAI client goes that is made during the test.
+    """An emulator for this test; every OpenAI client created during the test connects to it.
 
     One that is older, such as the one that the module `openai` keeps for `openai.batches.list()`, goes where it did.
     """

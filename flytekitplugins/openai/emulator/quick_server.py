@@ -16,7 +16,7 @@ _TIDY_TIMEOUT = 0.1
 
 
 class QuickServer(uvicorn.Server):
-    """uvicorn's server, except that it stops at once. The original takes 0.2 s, and every test would wait for it."""
+    """uvicorn's server, except that it stops at once. The original takes 0.2 s, which every test would wait."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""What the emulated models answer: deterministic, cheap, with usage; or whatever a responder of the user's says."""
+"""What the emulated models answer: deterministic, cheap, with usage; or the text of the user's responder."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ MODERATION_CATEGORIES = (
 
 
 def echo(request: Request) -> str:
-    """The default responder: tells the request's own prompt back; in a JSON document, where one is asked for.
+    """The default responder: repeats the request's prompt, in a JSON document if the request asks for one.
 
-    The arguments of a tool that the request forces are such a document.
+    The arguments of a forced tool are such a document.
     """
     text = " ".join(request.prompt[:LONGEST_STRING].split()[:WORDS]) or "text"
     tool = forced_tool(request.body)
@@ -74,7 +74,7 @@ def echo(request: Request) -> str:
 def reply_to(request: Request, responder: Responder) -> Reply:
     """The answer in the form of the request's endpoint, with its usage.
 
-    It is a 400 when the request has the wrong shape or its schema is none that can be followed strictly, and a 500
+    It is a 400 when the request has the wrong shape or its schema is not supported, and a 500
     when the responder fails.
     """
     try:
@@ -107,8 +107,8 @@ def _questions(request: Request) -> list[Request]:
 
 def _unusable(said: object) -> Reply:
     return _failed(
-        f"The responder must answer with a text or a Reply, not with {shortened(repr(said), LONGEST_VALUE)}; "
-        "json.dumps makes a text of a document."
+        f"The responder must return a string or a Reply, not {shortened(repr(said), LONGEST_VALUE)}; "
+        "json.dumps converts a document."
     )
 
 

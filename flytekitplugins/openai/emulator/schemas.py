@@ -1,4 +1,4 @@
-"""A small document that fits a JSON schema: what the emulated models say when they are asked for structure."""
+"""A small document that fits a JSON schema: the emulated models' answer to a request for structured output."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _STOP_TIMEOUT = 10.0
 class Emulator:
     """A stand-in for OpenAI's Files and Batches API, and for its models. Use it as a context manager.
 
-    Any client that is told `base_url` (the SDKs read it from `OPENAI_BASE_URL`) talks to it in place of OpenAI. It is
+    Any client that is told `base_url` (the SDKs read it from `OPENAI_BASE_URL`) talks to it instead of OpenAI. It is
     strict: a route that the API does not have is answered 404, and leaving the context then raises.
 
     Example:
@@ -99,7 +99,7 @@ class Emulator:
 
     @property
     def settings(self) -> Settings:
-        """What the emulator is like now."""
+        """The current settings."""
         return self._service.settings
 
     def change(self, **settings: Any) -> None:
@@ -111,16 +111,16 @@ class Emulator:
         self._service.respond(responder)
 
     def order(self, *faults: Fault) -> None:
-        """Make something go wrong, from now on; several faults strike one after the other."""
+        """Order a fault, from now on; several faults apply one after the other."""
         for fault in faults:
             self._service.order(fault)
 
     def clear_faults(self) -> None:
-        """Let everything go right again."""
+        """Remove all faults."""
         self._service.clear_faults()
 
     def reset(self) -> None:
-        """Be as new: no files, batches, faults and recorded calls, and the settings and the time of the beginning."""
+        """Restore the initial state: no files, batches, faults or calls, and the initial settings and time."""
         self._service.reset()
         self.calls.clear()
 
@@ -129,11 +129,11 @@ class Emulator:
         return self._service.clock.now()
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass at once."""
+        """Advance the clock by `seconds`."""
         self._service.clock.advance(seconds)
 
     def freeze(self) -> None:
-        """Stop the clock; from now on time passes through `advance` alone."""
+        """Stop the clock; from now on only `advance` moves it."""
         self._service.clock.freeze()
 
     def thaw(self) -> None:
@@ -188,14 +188,14 @@ class Emulator:
             self._server.ended.wait()
 
     def check(self) -> None:
-        """Complain about calls that no API of OpenAI's would have understood.
+        """Report calls to routes that the API does not have.
 
         Raises:
             AssertionError: There were some.
         """
         unknown = [f"{call.method} {call.path}" for call in self.calls if not call.known]
         if unknown:
-            raise AssertionError(f"the emulator was asked for what it does not have: {', '.join(unknown)}")
+            raise AssertionError(f"the emulator does not support: {', '.join(unknown)}")
 
     def __enter__(self) -> Emulator:
         """Start to listen."""
@@ -205,7 +205,7 @@ class Emulator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop; if strict, complain about unknown routes."""
+        """Stop; if strict, report unknown routes."""
         self.stop()
         if self._strict and error is None:
             self.check()

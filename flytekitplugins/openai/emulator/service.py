@@ -37,7 +37,7 @@ class OpenAIService:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, as it was in the beginning. Ids go on, so that nothing old is taken for something new."""
+        """Restore the initial state. Ids are not reused, so old ones never match new objects."""
         with self._lock:
             for path in self._directory.iterdir():
                 path.unlink()
@@ -49,33 +49,33 @@ class OpenAIService:
             self._files = FileStore(self._directory, self._new_id)
             self._life = Lifecycle(self._files, self._faults, self._responder)
 
-    # What a test may do. What is already over stays as it was: hence time is settled first.
+    # What a test may do. Faults do not apply to the past, so due transitions come first.
 
     def order(self, fault: Fault) -> None:
-        """Make something go wrong, from now on."""
+        """Order a fault, from now on."""
         with self._lock:
-            self._faults.add(fault, now=self._settle())
+            self._faults.add(fault, now=self._catch_up())
 
     def take_call_fault(self, method: str, path: str) -> CallFault | None:
-        """The fault ordered for this call, if there is one. It never waits for other calls to be done."""
+        """The fault ordered for this call, if there is one. It never waits for other calls."""
         return self._faults.calls.take(f"{method} {path}", now=self.clock.now())
 
     def clear_faults(self) -> None:
-        """Let everything go right again."""
+        """Remove all faults."""
         with self._lock:
-            self._settle()
+            self._catch_up()
             self._faults.clear()
 
     def respond(self, responder: Responder) -> None:
-        """Have the models answer otherwise, from now on."""
+        """Set the responder, from now on."""
         with self._lock:
-            self._settle()
+            self._catch_up()
             self._responder = self._life.responder = responder
 
     def change(self, **settings: Any) -> None:
         """Change some of the settings; batches that are under way keep theirs."""
         with self._lock:
-            self._settle()
+            self._catch_up()
             self.settings = replace(self.settings, **settings)
 
     # Files. https://platform.openai.com/docs/api-reference/files
@@ -83,7 +83,7 @@ class OpenAIService:
     def create_file(
         self, source: BinaryIO, *, filename: str, purpose: str, lifetime: float | None, project: str
     ) -> dict[str, Any]:
-        """Take an upload. Only what OpenAI looks at during the upload is looked at here.
+        """Take an upload. Only what OpenAI checks during the upload is checked here.
 
         Raises:
             ApiError: 400 for what `check_upload` refuses; 429 for too many uploads.
@@ -102,7 +102,7 @@ class OpenAIService:
                 filename=filename,
                 purpose=purpose,
                 project=project,
-                now=self._settle(),
+                now=self._catch_up(),
                 lifetime=lifetime,
                 hidden_for=settings.hide_files,
             )
@@ -117,7 +117,7 @@ class OpenAIService:
             ApiError: 400 when `after` is not among them.
         """
         with self._lock:
-            visible = self._files.visible(project=project, now=self._settle())
+            visible = self._files.visible(project=project, now=self._catch_up())
             files = [stored for stored in visible if purpose in (None, stored.purpose)]
         if newest_first:
             files.reverse()
@@ -130,16 +130,16 @@ class OpenAIService:
             ApiError: 404 when this project cannot see it.
         """
         with self._lock:
-            return self._files.get(file_id, project=project, now=self._settle())
+            return self._files.get(file_id, project=project, now=self._catch_up())
 
     def delete_file(self, file_id: str, *, project: str) -> dict[str, Any]:
-        """Delete a file. A live batch that was made from it goes on reading it.
+        """Delete a file. A live batch that uses it keeps reading it.
 
         Raises:
             ApiError: 404 when this project cannot see it.
         """
         with self._lock:
-            stored = self._files.forget(file_id, project=project, now=self._settle())
+            stored = self._files.forget(file_id, project=project, now=self._catch_up())
             if not self._life.reads(stored.path):
                 stored.path.unlink()
         return {"id": file_id, "object": "file", "deleted": True}
@@ -162,7 +162,7 @@ class OpenAIService:
                 429 for too many batches in an hour.
         """
         with self._lock:
-            now = self._settle()
+            now = self._catch_up()
             most = self.settings.batches_per_hour
             self._limits.spend("batch", project=project, limit=most, window=HOUR, now=now)
             batch = Batch(
@@ -181,7 +181,7 @@ class OpenAIService:
                 self._life.refuse_over_quota(batch, self.settings.enqueued_tokens)
             self._life.batches[batch.id] = batch
             answer = batch.to_dict(now)
-            self._settle()
+            self._catch_up()
             return answer
 
     def list_batches(self, *, after: str | None, limit: int, project: str) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class OpenAIService:
             ApiError: 400 when `after` is not among them.
         """
         with self._lock:
-            now = self._settle()
+            now = self._catch_up()
             batches = [batch for batch in reversed(self._life.batches.values()) if batch.project == project]
             return page_of(
                 batches, key=lambda batch: batch.id, show=lambda batch: batch.to_dict(now), after=after, limit=limit
@@ -204,7 +204,7 @@ class OpenAIService:
             ApiError: 404 when this project has none of that id.
         """
         with self._lock:
-            now = self._settle()
+            now = self._catch_up()
             return self._life.get(batch_id, project=project).to_dict(now)
 
     def cancel_batch(self, batch_id: str, *, project: str) -> dict[str, Any]:
@@ -214,14 +214,14 @@ class OpenAIService:
             ApiError: 404 when this project has none of that id; 409 when it is over already, other than by a cancel.
         """
         with self._lock:
-            now = self._settle()
+            now = self._catch_up()
             batch = self._life.get(batch_id, project=project)
             if batch.status not in LIVE | {"cancelled"}:
                 raise ApiError(409, f"Cannot cancel a batch with status '{batch.status}'.")
             if batch.status in LIVE - {"cancelling"}:
                 batch.enter("cancelling", now)
             answer = batch.to_dict(now)
-            self._settle()
+            self._catch_up()
             return answer
 
     # Single requests to a model.
@@ -237,10 +237,10 @@ class OpenAIService:
 
     # Small things.
 
-    def _settle(self) -> float:
-        """Let everything happen that has happened by now; returns what now is."""
+    def _catch_up(self) -> float:
+        """Apply all transitions due by now; returns the current time."""
         now = self.clock.now()
-        self._life.settle(now, self.settings)
+        self._life.catch_up(now, self.settings)
         return now
 
     def _new_id(self, prefix: str) -> str:

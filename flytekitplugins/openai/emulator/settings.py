@@ -1,4 +1,4 @@
-"""What the emulated OpenAI is like today: its speed, its limits and its moods."""
+"""The settings of the emulated OpenAI: its speed, limits and quirks."""
 
 from __future__ import annotations
 

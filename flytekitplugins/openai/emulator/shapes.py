@@ -1,4 +1,4 @@
-"""What a request to a model lacks, and what in it has the wrong shape, in OpenAI's words."""
+"""Checks of a model request's shape, with OpenAI's messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def missing_input(body: Mapping[str, Any], endpoint: str) -> str | None:
 
 
 def check_shape(body: Mapping[str, Any], endpoint: str) -> None:
-    """Refuse what a model is never asked because the request has the wrong shape.
+    """Refuse a request whose shape is wrong.
 
     Raises:
         ApiError: 400 for the first thing that is wrong.

@@ -1,4 +1,4 @@
-"""The refusal of a request whose answer is to follow a schema that OpenAI cannot follow strictly."""
+"""Refuses schemas that strict structured outputs do not support."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["refusal_of"]
 
 
 def refusal_of(form: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The body of a 400 for what a request asks to be answered in; `None` when there is nothing wrong with it.
+    """The body of a 400 for a request's response format; `None` if the format is valid.
 
     Args:
         form: A chat's `response_format`, or a response's `text.format`.

@@ -1,4 +1,4 @@
-"""What OpenAI finds wrong with requests before it runs one: those in a batch's input file, and one by itself."""
+"""OpenAI's validation of requests before they run, in a batch's input file and as single calls."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Inspection:
 
 
 def check_upload(source: BinaryIO, filename: str, *, most_bytes: int) -> None:
-    """Refuse what OpenAI refuses while the file is uploaded; later lines are looked at by `inspect` only.
+    """Refuse what OpenAI refuses while the file is uploaded; only `inspect` checks later lines.
 
     Raises:
         ApiError: 400 for a file that is not named `.jsonl`, is empty, too large, or whose first line that is not
@@ -80,7 +80,7 @@ def check_upload(source: BinaryIO, filename: str, *, most_bytes: int) -> None:
 
 
 def check_request(body: dict[str, Any], *, endpoint: str, settings: Settings) -> None:
-    """Refuse a request that is sent by itself, for what a line of a batch is refused for.
+    """Refuse a single request for the reasons for which a line of a batch is refused.
 
     Raises:
         ApiError: 404 for a model that does not exist; 400 for anything else.
@@ -143,7 +143,7 @@ def _problems_of_the_whole(found: Inspection, settings: Settings) -> Iterable[Ba
 
 
 def _problems(line: bytes, number: int, endpoint: str, found: Inspection) -> Iterable[tuple[str, str, str | None]]:
-    """The problems of one line as (code, message, param); remembers in `found` what later lines are held against."""
+    """The problems of one line as (code, message, param); records in `found` what later lines are compared with."""
     request = _parse(line)
     if request is None:
         yield "invalid_json_line", "This line is not parseable as valid JSON.", None

@@ -10,7 +10,7 @@ from flytekit import Secret
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flytekitplugins.openai import create_batch
+from flytekitplugins.openai import create_batch, read_results
 from flytekitplugins.openai.batch import step_executors
 from flytekitplugins.openai.batch.container import files
 from flytekitplugins.openai.batch.requests.sharding import Limits
@@ -93,6 +93,14 @@ def test_models_and_failures_are_put_back_in_their_places(world, requests_file):
     assert ids_in(result.error_file) == numbers((0, 10))
     assert (result.requests, result.succeeded, result.failed) == (20, 10, 10)
     assert result.errors == {"invalid_value": 10}
+
+
+def test_rows_are_read_in_the_order_of_the_input(world, requests_file):
+    """Those that succeeded and those that failed stand as they were asked."""
+    world.emulator.order(RequestFault(custom_id="r-1*", status=400, code="invalid_value", times=None))
+    rows = list(read_results(start(world).run(requests_file(make_requests(20)))))
+    assert [row.custom_id for row in rows] == numbers((0, 20))
+    assert [row.custom_id for row in rows if not row.ok] == numbers((1, 2), (10, 20))
 
 
 def test_batch_that_is_refused_leaves_the_others(world, requests_file):

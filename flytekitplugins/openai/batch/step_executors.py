@@ -81,7 +81,8 @@ class CollectResultsExecutor(ShimTaskExecutor[Any]):
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Join the results of all rounds with the requests."""
         directory = working_directory()
-        output, errors, report = (directory / name for name in ("output_file.jsonl", "error_file.jsonl", "report.html"))
+        output, errors, order = (directory / f"{name}_file.jsonl" for name in ("output", "error", "order"))
+        report = directory / "report.html"
         rounds, account = _rounds(kwargs), account_of(tt)
         with sync_client(account) as client, StepProgress(tt.id.name, total=_requests_in(rounds)) as progress:
             tally = collect(
@@ -89,6 +90,7 @@ class CollectResultsExecutor(ShimTaskExecutor[Any]):
                 client,
                 output=output,
                 errors=errors,
+                order=order,
                 account=account,
                 directory=directory,
                 progress=progress,
@@ -103,7 +105,7 @@ class CollectResultsExecutor(ShimTaskExecutor[Any]):
                 with sync_client(account) as client:
                     _delete_files(client, [ran.result for ran in rounds], account)
             raise TooFewSucceededError(complaint)
-        return BatchResult.of(tally, output=output, errors=errors, report=report)
+        return BatchResult.of(tally, output=output, errors=errors, report=report, order=order)
 
 
 class DeleteFilesExecutor(ShimTaskExecutor[Any]):

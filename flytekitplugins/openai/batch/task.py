@@ -60,6 +60,7 @@ class BatchResult(DataClassJSONMixin):
         reasoning_tokens: Those of them that nobody sees.
         report: A page about all this, which is also the deck of the step; `None` if it could not be made.
         cut_off: How many of the answers are not the whole ones, because of their length or a content filter.
+        order_file: The order of the lines of the two files; `None` when it is not known.
     """
 
     output_file: Optional[JSONLFile] = None  # noqa: UP045 (flytekit reads it)
@@ -74,13 +75,15 @@ class BatchResult(DataClassJSONMixin):
     reasoning_tokens: int = 0
     report: Optional[HTMLPage] = None  # noqa: UP045
     cut_off: int = 0
+    order_file: Optional[JSONLFile] = None  # noqa: UP045
 
     @classmethod
-    def of(cls, tally: Tally, *, output: Path, errors: Path, report: Path) -> "BatchResult":
+    def of(cls, tally: Tally, *, output: Path, errors: Path, report: Path, order: Path | None = None) -> "BatchResult":
         """The result with these counts and files; a file that is empty, or not there, is left out."""
         return cls(
             output_file=_unless_empty(output),
             error_file=_unless_empty(errors),
+            order_file=_unless_empty(order) if order else None,
             requests=tally.requests,
             succeeded=tally.succeeded,
             failed=tally.failed,
@@ -199,8 +202,7 @@ class DownloadJSONFilesExecutor(ShimTaskExecutor["DownloadJSONFilesTask"]):
     @said_plainly()
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Download the output and the error file, as far as the batch has them."""
-        account = account_of(tt)
-        batch = kwargs["batch_endpoint_result"]
+        account, batch = account_of(tt), kwargs["batch_endpoint_result"]
         # In these words, because the published package's tests put a Path of theirs into this module.
         directory = Path(flytekit.current_context().working_directory)
         output, errors = (Path(directory, name).with_suffix(".jsonl") for name in ("output_file", "error_file"))

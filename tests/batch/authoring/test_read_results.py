@@ -8,6 +8,7 @@ from flytekit.types.file import JSONLFile
 from pydantic import BaseModel, field_validator
 
 from flytekitplugins.openai import BatchResult, read_results
+from flytekitplugins.openai.exceptions import InconsistentError
 from tests.batch.results.test_rows import make_chat, make_line
 
 
@@ -30,19 +31,34 @@ LOST = make_line(error={"code": "batch_expired", "message": "too late"}, custom_
 def make_result(tmp_path):
     """A function that writes result files."""
 
-    def make(output=(), errors=()):
+    def make(output=(), errors=(), order=()):
         files = []
-        for name, lines in (("output", output), ("errors", errors)):
+        for name, lines in (("output", output), ("errors", errors), ("order", order)):
             path = tmp_path / f"{name}.jsonl"
             path.write_bytes(b"".join(line + b"\n" for line in lines))
             files.append(JSONLFile(str(path)) if lines else None)
-        return BatchResult(*files)
+        return BatchResult(*files[:2], order_file=files[2])
 
     return make
 
 
+def test_rows_are_in_the_order_of_the_requests(make_result):
+    """Where the result has it."""
+    rows = list(read_results(make_result([GOOD, BAD], [LOST], order=[b"[1,1]", b"[1,0]"])))
+    assert [row.custom_id for row in rows] == ["good", "lost", "bad"]
+
+
+def test_order_of_another_result_is_an_error(make_result):
+    """One sentence, and not rows that are wrong."""
+    with pytest.raises(InconsistentError) as raised:
+        list(read_results(make_result([GOOD], [LOST], order=[b"[2,1]"])))
+    assert str(raised.value) == (
+        "The files of the result do not belong together: there are fewer rows than the order file says."
+    )
+
+
 def test_every_request_is_a_row(make_result):
-    """First those that succeeded, then the others."""
+    """Without an order, first those that succeeded, then the others."""
     rows = list(read_results(make_result([GOOD, BAD], [LOST])))
     assert [(row.custom_id, row.ok) for row in rows] == [("good", True), ("bad", True), ("lost", False)]
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from flytekit import lazy_module
 
 from flytekitplugins.openai._lines import whole_lines
 from flytekitplugins.openai.batch.container.tasks import chunks_of
+from flytekitplugins.openai.batch.results.order import OrderError, interleave
 from flytekitplugins.openai.batch.results.rows import ResultRow, row_of
 from flytekitplugins.openai.batch.task import BatchResult
+from flytekitplugins.openai.exceptions import InconsistentError
 
 from .table import columns_of, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import pydantic
+    from flytekit.types.file import JSONLFile
 else:
     pydantic = lazy_module("pydantic")
 
@@ -69,8 +74,9 @@ def read_results(result: BatchResult, model: type[T]) -> Results[T]: ...
 @overload
 def read_results(result: BatchResult, model: Any) -> Results[Any]: ...
 def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
-    """The result of each request: first those that succeeded, then the others, both in input order.
+    """The result of each request, in input order.
 
+    Without an `order_file`, as for a single file, those that succeeded come first, then the others.
     The files are read as a stream, from wherever they are; one row is in memory at a time.
 
     Example:
@@ -92,13 +98,20 @@ def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
 
 
 def _rows(result: BatchResult, validate: Callable[[str], Any] | None) -> Generator[ResultRow[Any], None, None]:
-    for file in (result.output_file, result.error_file):
-        if file is None:
-            continue
+    succeeded, failed, order = map(_lines, (result.output_file, result.error_file, result.order_file))
+    lines = chain(succeeded, failed) if result.order_file is None else interleave(order, succeeded, failed)
+    with closing(succeeded), closing(failed), closing(order):
+        try:
+            for line in lines:
+                yield row_of(line, validate)
+        except OrderError as error:
+            raise InconsistentError(f"The files of the result do not belong together: {error}.") from None
+
+
+def _lines(file: JSONLFile | None) -> Generator[bytes, None, None]:
+    if file is not None:
         for block in whole_lines(chunks_of(file), longest=sys.maxsize):
-            for line in block.split(b"\n"):
-                if line.strip():
-                    yield row_of(line, validate)
+            yield from filter(bytes.strip, block.split(b"\n"))
 
 
 def _validator(model: Any) -> Callable[[str], Any]:

@@ -19,6 +19,7 @@ from flytekitplugins.openai.batch.container.progress import StepProgress
 from flytekitplugins.openai.batch.index import read_index
 from flytekitplugins.openai.batch.results.counts import Tally
 from flytekitplugins.openai.batch.results.join import InconsistentResultsError, Round, merge
+from flytekitplugins.openai.batch.results.order import OrderWriter
 from flytekitplugins.openai.batch.results.shard_results import BUFFER_BYTES, LineBuffer, Outcome, Row, ShardResults
 from flytekitplugins.openai.exceptions import InconsistentError
 
@@ -45,6 +46,7 @@ def collect(
     *,
     output: Path,
     errors: Path,
+    order: Path,
     account: Account,
     directory: Path,
     progress: StepProgress,
@@ -56,6 +58,7 @@ def collect(
         client: For the downloads.
         output: Where the lines of the requests that succeeded go.
         errors: Where those of the others go.
+        order: Where the order of the two goes.
         account: Whose files they are, for the error messages.
         directory: Where the files are downloaded to; nothing is left in it.
         progress: What is shown meanwhile.
@@ -71,16 +74,23 @@ def collect(
         outcomes(rounds, client, account=account, directory=directory, tally=tally) as rows,
         output.open("wb", BUFFER_BYTES) as succeeded,
         errors.open("wb", BUFFER_BYTES) as failed,
+        order.open("wb", BUFFER_BYTES) as runs,
     ):
+        outcomes_in_order = OrderWriter(runs)
         while block := list(islice(rows, ROWS_AT_ONCE)):
             answers = [line for _, outcome, line in block if outcome == Outcome.SUCCEEDED]
             succeeded.write(b"".join(answers))
             tally.succeeded += len(answers)
-            for custom_id, outcome, line in block if len(answers) < len(block) else ():
-                if outcome != Outcome.SUCCEEDED:
-                    failed.write(line)
-                    tally.add_failure(custom_id, line)
+            if len(answers) == len(block):
+                outcomes_in_order.add(True, len(block))
+            else:
+                outcomes_in_order.add_all(outcome == Outcome.SUCCEEDED for _, outcome, _ in block)
+                for custom_id, outcome, line in block:
+                    if outcome != Outcome.SUCCEEDED:
+                        failed.write(line)
+                        tally.add_failure(custom_id, line)
             progress.show(f"{plural(tally.requests, 'request')} collected", done=tally.requests)
+        outcomes_in_order.flush()
     progress.show(f"{tally.succeeded:,} of {plural(tally.requests, 'request')} succeeded", done=tally.requests)
     return tally
 

@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "report": ["results", "control.state"],
     "container": ["requests", "results", "report"],
     "authoring": ["results", "container", "task"],
+    "tables": ["authoring", "requests", "results", "container", "task", "workflow"],
 }
 # Used on both sides of a batch's life.
 SHARED = ["idempotency_key", "index"]

@@ -8,6 +8,7 @@ from .batch.authoring.build import chat_completion_request, embedding_request, r
 from .batch.authoring.read_results import read_results
 from .batch.connector import BatchEndpointConnector
 from .batch.results.rows import ResultRow
+from .batch.tables.decorators import batch_embedding, batch_prompt
 from .batch.task import BatchEndpointTask, BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
 from .batch.workflow import create_batch
 from .chatgpt.connector import ChatGPTConnector
@@ -23,6 +24,8 @@ __all__ = [
     "OpenAIFileConfig",
     "ResultRow",
     "UploadJSONLFileTask",
+    "batch_embedding",
+    "batch_prompt",
     "chat_completion_request",
     "create_batch",
     "embedding_request",

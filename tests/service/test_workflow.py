@@ -5,8 +5,9 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from flytekit import Secret
+from flytekit import Secret, StructuredDataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from flytekitplugins.openai.batch.requests.sharding import Limits
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.emulator.responder import Reply, prompt_tokens
 from flytekitplugins.openai.exceptions import IncompleteFileError, InvalidInputError, TooFewSucceededError
+from tests.batch.tables import job
 from tests.builders import make_jsonl, make_request, make_requests
 from tests.service.workflow_run import NodeFailedError, WorkflowRun
 from tests.service.world import HOUR
@@ -93,6 +95,21 @@ def test_models_and_failures_are_put_back_in_their_places(world, requests_file):
     assert ids_in(result.error_file) == numbers((0, 10))
     assert (result.requests, result.succeeded, result.failed) == (20, 10, 10)
     assert result.errors == {"invalid_value": 10}
+
+
+def test_table_comes_back_with_its_answers(world):
+    """A table that is cut into several batches, with rows that fail, are left out, and come back in any order."""
+    world.emulator.order(RequestFault(custom_id="1?", status=400, code="invalid_value", times=None))
+    texts = [None if number % 4 == 0 else f"text {number}" for number in range(20)]
+    run = WorkflowRun(world, job.translate)
+    answered = run.run_with({"table": StructuredDataset(dataframe=pa.table({"text": texts}))}).open(pa.Table).all()
+    assert answered.column("text").to_pylist() == texts
+    failed = [text is not None and number >= 10 for number, text in enumerate(texts)]
+    assert [code is not None for code in answered.column("es_error_code").to_pylist()] == failed
+    assert answered.column("es_answer").to_pylist() == [
+        None if text is None or number >= 10 else f"The emulator heard: Translate: {text}"
+        for number, text in enumerate(texts)
+    ]
 
 
 def test_rows_are_read_in_the_order_of_the_input(world, requests_file):

@@ -4,10 +4,10 @@ import itertools
 
 from flytekit import FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
+from flytekit.core.workflow import WorkflowBase
 from flytekit.models.literals import Literal, LiteralCollection, LiteralMap
 from flytekit.types.file import JSONLFile
 
-from flytekitplugins.openai import BatchResult
 from flytekitplugins.openai.batch.task import BatchEndpointTask
 from tests.builders import serialize
 from tests.service.propeller import End, Node
@@ -19,7 +19,7 @@ class NodeFailedError(Exception):
 
 
 class WorkflowRun:
-    """One execution of a workflow that `create_batch` made, in a world.
+    """One execution of a workflow in a world.
 
     The batch steps go through the connector's service, the others run here, by the executor that their container has.
 
@@ -38,18 +38,29 @@ class WorkflowRun:
         # As the propeller saw them, by their names.
         self.batch_nodes = {}
 
-    def run(self, path, *, hours=30, every=600):
-        """The workflow's output, for a file of requests."""
+    def run(self, path, **times):
+        """The output of a workflow that `create_batch` made, for a file of requests."""
+        return self.run_with({"jsonl_in": JSONLFile(str(path))}, **times)
+
+    def run_with(self, inputs, *, hours=30, every=600):
+        """The output of any workflow with one."""
         context = FlyteContextManager.current_context()
-        given = TypeEngine.dict_to_literal_map(context, {"jsonl_in": JSONLFile(str(path))}, {"jsonl_in": JSONLFile})
+        types = self._workflow.python_interface.inputs
+        literals = TypeEngine.dict_to_literal_map(context, inputs, types).literals
+        [output] = self.run_nodes(literals, hours=hours, every=every).values()
+        [kind] = self._workflow.python_interface.outputs.values()
+        return TypeEngine.to_python_value(context, output, kind)
+
+    def run_nodes(self, literals, *, hours, every):
+        """The outputs of the workflow, for inputs as Flyte has them."""
         # flytekit names the workflow's own inputs so until they are serialised.
-        self._outputs[""] = given.literals
+        self._outputs[""] = literals
         for node in self._workflow.nodes:
             inputs = LiteralMap({binding.var: self._resolved(binding.binding) for binding in node.bindings})
             run = self._run_batch if isinstance(node.flyte_entity, BatchEndpointTask) else self._run_container
+            run = self._run_workflow if isinstance(node.flyte_entity, WorkflowBase) else run
             self._outputs[node.id] = run(node, inputs, hours=hours, every=every)
-        [output] = self._workflow.output_bindings
-        return TypeEngine.to_python_value(context, self._resolved(output.binding), BatchResult)
+        return {output.var: self._resolved(output.binding) for output in self._workflow.output_bindings}
 
     def outputs_of(self, name):
         """What a step gave, by the first letters of its name."""
@@ -67,6 +78,9 @@ class WorkflowRun:
         if remote.end is not End.SUCCEEDED:
             raise NodeFailedError(remote.state.message)
         return LiteralMap.from_flyte_idl(remote.outputs).literals
+
+    def _run_workflow(self, node, inputs, **times):
+        return WorkflowRun(self._world, node.flyte_entity).run_nodes(inputs.literals, **times)
 
     @staticmethod
     def _run_container(node, inputs, **_):

@@ -1,6 +1,7 @@
 """What the steps of `create_batch` run in their containers."""
 
 # No `from __future__ import annotations`: flytekit reads the types of the interfaces.
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List  # noqa: UP035 (flytekit reads them)
@@ -28,6 +29,7 @@ from .container.upload_names import UploadNames
 from .requests.sharding import Limits, Sharder
 from .results.failures import failure_in, is_worth_running_again
 from .results.join import InconsistentResultsError
+from .results.rows import sample_of
 from .results.shard_results import Outcome, Row
 from .task import (
     BatchResult,
@@ -56,7 +58,7 @@ class UploadShardsExecutor(ShimTaskExecutor[Any]):
     def execute_from_model(self, tt: TaskTemplate, **kwargs: Any) -> Any:
         """Upload the input; returns the files' ids, the number of requests, and the index."""
         file = kwargs["jsonl_in"]
-        return _upload(tt, file, lambda: chunks_of(file))
+        return _upload(tt, file, lambda: chunks_of(file), may_be_empty=bool(tt.custom.get("may_be_empty")))
 
 
 class UploadAgainExecutor(ShimTaskExecutor[Any]):
@@ -84,8 +86,9 @@ class CollectResultsExecutor(ShimTaskExecutor[Any]):
         output, errors, order = (directory / f"{name}_file.jsonl" for name in ("output", "error", "order"))
         report = directory / "report.html"
         rounds, account = _rounds(kwargs), account_of(tt)
+        sample = json.loads(kwargs.get("sample") or "[]")
         with sync_client(account) as client, StepProgress(tt.id.name, total=_requests_in(rounds)) as progress:
-            tally = collect(
+            tally, first = collect(
                 rounds,
                 client,
                 output=output,
@@ -94,11 +97,13 @@ class CollectResultsExecutor(ShimTaskExecutor[Any]):
                 account=account,
                 directory=directory,
                 progress=progress,
+                keep=len(sample),
             )
         complete = bool(tt.custom.get("complete_answers"))
         complaint = tally.complaint(tt.custom["min_success_ratio"], complete_answers=complete)
         batches = [ran.result.get("batches") or [] for ran in rounds]
-        publish_report(tt, batches, tally, page=report, complaint=complaint)
+        rows = sample_of(sample, first)
+        publish_report(tt, batches, tally, page=report, complaint=complaint, rows=rows)
         if complaint:
             if tt.custom.get("delete_files") and not tally.succeeded:
                 # Nothing in them succeeded, so nobody will want them.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchShardsTask",
     "CollectResultsTask",
+    "CollectRowsTask",
     "DeleteFilesTask",
     "UploadAgainTask",
     "UploadShardsTask",
@@ -52,6 +53,7 @@ class UploadShardsTask(UploadJSONLFileTask):
         container_image: As for `UploadJSONLFileTask`.
         endpoint: Where every request must go.
         input_expires_after: Seconds after which OpenAI deletes the uploaded files; after 30 days by default.
+        may_be_empty: Accept an input without requests.
         **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
     """
 
@@ -66,11 +68,11 @@ class UploadShardsTask(UploadJSONLFileTask):
         *,
         endpoint: str = DEFAULTS["endpoint"],
         input_expires_after: int | None = None,
+        may_be_empty: bool = False,
         **kwargs: Any,
     ) -> None:
-        options: dict[str, Any] = {"endpoint": endpoint}
-        if input_expires_after is not None:
-            options["input_expires_after"] = input_expires_after
+        optional = {"input_expires_after": input_expires_after, "may_be_empty": may_be_empty}
+        options = {"endpoint": endpoint, **{name: value for name, value in optional.items() if value}}
         super().__init__(name, task_config, container_image, options=options, **kwargs)
 
 
@@ -157,6 +159,16 @@ class CollectResultsTask(DownloadJSONFilesTask):
         optional = {"delete_files": delete_files, "complete_answers": complete_answers}
         options |= {name: value for name, value in optional.items() if value}
         super().__init__(name, task_config, container_image, options=options, **kwargs)
+
+
+class CollectRowsTask(CollectResultsTask):
+    """As `CollectResultsTask`, for the rows of a table: its report shows the first of them with their answers.
+
+    `indexes: List[JSONLFile], results: List[Dict], sample: str -> result: BatchResult`. The sample is a JSON list, with
+    a dictionary from columns to texts for each of the first requests.
+    """
+
+    _INTERFACE = Interface(inputs={**RAN, "sample": str}, outputs=kwtypes(result=BatchResult))
 
 
 class DeleteFilesTask(FileTask):

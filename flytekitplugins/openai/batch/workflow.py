@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, Iterator  # noqa: UP035 (flytekit knows the JSON iterator by typing's, not collections.abc's)
 
 from flytekit import ImageSpec, Resources, Secret, TaskMetadata, Workflow
@@ -13,10 +16,17 @@ from flytekit.types.iterator import JSON
 from flytekitplugins.openai._names import reserve_name
 
 from .control.policy.creation_body import DEFAULTS, check_config
-from .steps import BatchShardsTask, CollectResultsTask, DeleteFilesTask, UploadAgainTask, UploadShardsTask
+from .steps import (
+    BatchShardsTask,
+    CollectResultsTask,
+    CollectRowsTask,
+    DeleteFilesTask,
+    UploadAgainTask,
+    UploadShardsTask,
+)
 from .task import BatchResult, OpenAIFileConfig
 
-__all__ = ["create_batch"]
+__all__ = ["batch_for_rows", "create_batch"]
 
 # Of a file. https://platform.openai.com/docs/api-reference/files/create
 SHORTEST_LIFE, LONGEST_LIFE = timedelta(hours=1), timedelta(days=30)
@@ -81,45 +91,68 @@ def create_batch(  # noqa: PLR0917 (the published signature)
         ValueError: A number is out of its range; or `config` names an input file, or has metadata that is too much; or
             another workflow of this process has the name.
     """
-    arguments = {**locals(), "config": config or {}}
-    _check(max_resubmissions, min_success_ratio, max_concurrent_batches)
-    config = {} if config is None else config
-    check_config(config)
-    suffix = name.replace(".", "")
+    return _wired(locals())
+
+
+def batch_for_rows(name: str, secret: Secret, **arguments: Any) -> Workflow:
+    """As `create_batch`, for the requests of a table: a `JSONLFile` that may be empty, and a second input `sample`.
+
+    Args:
+        name: As for `create_batch`.
+        secret: As for `create_batch`.
+        **arguments: Any other argument of `create_batch`, but for `is_json_iterator`.
+
+    Raises:
+        TypeError: `create_batch` has no such argument, or as for `create_batch`.
+        ValueError: As for `create_batch`.
+    """
+    bound = inspect.signature(create_batch).bind(name, secret, is_json_iterator=False, **arguments)
+    bound.apply_defaults()
+    return _wired(bound.arguments, for_rows=True)
+
+
+def _wired(arguments: Mapping[str, Any], *, for_rows: bool = False) -> Workflow:
+    """The workflow that these arguments of `create_batch` describe."""
+    arguments = {**arguments, "config": {} if arguments["config"] is None else arguments["config"]}
+    given = SimpleNamespace(**arguments)
+    _check(given.max_resubmissions, given.min_success_ratio, given.max_concurrent_batches)
+    check_config(given.config)
+    suffix = given.name.replace(".", "")
     upload = {
-        "endpoint": config.get("endpoint", DEFAULTS["endpoint"]),
-        "input_expires_after": _seconds(input_expires_after),
+        "endpoint": given.config.get("endpoint", DEFAULTS["endpoint"]),
+        "input_expires_after": _seconds(given.input_expires_after),
+        "may_be_empty": for_rows,
     }
     files = {
-        "task_config": OpenAIFileConfig(secret, openai_organization, openai_project),
-        "container_image": container_image,
-        "metadata": TaskMetadata(retries=retries),
+        "task_config": OpenAIFileConfig(given.secret, given.openai_organization, given.openai_project),
+        "container_image": given.container_image,
+        "metadata": TaskMetadata(retries=given.retries),
     }
     batch = {
-        "config": config,
-        "openai_organization": openai_organization,
-        "openai_project": openai_project,
-        "secret": secret,
-        "max_concurrent_batches": max_concurrent_batches,
+        "config": given.config,
+        "openai_organization": given.openai_organization,
+        "openai_project": given.openai_project,
+        "secret": given.secret,
+        "max_concurrent_batches": given.max_concurrent_batches,
         # A later round may still succeed, and a failed one must not lose the results of others.
-        "tolerant": max_resubmissions > 0,
-        "delete_files": delete_files,
-        "metadata": TaskMetadata(retries=retries, timeout=timeout),
+        "tolerant": given.max_resubmissions > 0,
+        "delete_files": given.delete_files,
+        "metadata": TaskMetadata(retries=given.retries, timeout=given.timeout),
     }
     collect = {
-        "min_success_ratio": min_success_ratio,
-        "title": name,
-        "delete_files": delete_files,
-        "complete_answers": complete_answers,
+        "min_success_ratio": given.min_success_ratio,
+        "title": given.name,
+        "delete_files": given.delete_files,
+        "complete_answers": given.complete_answers,
     }
     reserve_name(f"openai-batch-{suffix}", arguments)
-    wiring = _Wiring(suffix, Iterator[JSON] if is_json_iterator else JSONLFile)
-    for number in range(max_resubmissions + 1):
+    wiring = _Wiring(suffix, Iterator[JSON] if given.is_json_iterator else JSONLFile, for_rows=for_rows)
+    for number in range(given.max_resubmissions + 1):
         wiring.add_round(number, upload={**upload, **files}, batch=batch)
     wiring.add_collection({**collect, **files})
-    if delete_files:
+    if given.delete_files:
         wiring.add_deletion(files)
-    return wiring.finish(upload_memory=file_upload_mem, download_memory=file_download_mem)
+    return wiring.finish(upload_memory=given.file_upload_mem, download_memory=given.file_download_mem)
 
 
 class _Wiring:
@@ -128,12 +161,14 @@ class _Wiring:
     Args:
         suffix: Ending of the names of the workflow and its steps.
         input_type: The type of the requests.
+        for_rows: Whether they are those of a table, of which the report shows some.
     """
 
-    def __init__(self, suffix: str, input_type: Any) -> None:
+    def __init__(self, suffix: str, input_type: Any, *, for_rows: bool) -> None:
         self._suffix = suffix
         self._workflow = Workflow(name=f"openai-batch-{suffix}")
         self._workflow.add_workflow_input("jsonl_in", input_type)
+        self._sample = {"sample": self._workflow.add_workflow_input("sample", str)} if for_rows else {}
         self._uploads: list[Node] = []
         self._batches: list[Node] = []
         self._downloads: list[Node] = []
@@ -151,8 +186,9 @@ class _Wiring:
 
     def add_collection(self, options: dict[str, Any]) -> None:
         """Download the results of all rounds, and join them: the output of the workflow."""
-        task = CollectResultsTask(f"openai-download-files-{self._suffix}", **options)
-        collected = self._workflow.add_entity(task, **self._rounds())
+        kind = CollectRowsTask if self._sample else CollectResultsTask
+        task = kind(f"openai-download-files-{self._suffix}", **options)
+        collected = self._workflow.add_entity(task, **self._rounds(), **self._sample)
         self._workflow.add_workflow_output("batch_output", collected.outputs["result"], BatchResult)
         self._downloads.append(collected)
 

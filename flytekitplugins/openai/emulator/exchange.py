@@ -31,12 +31,15 @@ class Request:
     Attributes:
         custom_id: The line's; the emulator makes one up for a single call.
         time: Unix time at which the request runs, by the emulator's clock.
+        row: The row that `batch_prompt` or `batch_embedding` made it of, by column, with the pytest fixture; `None` if
+            it was made otherwise.
     """
 
     custom_id: str
     url: str
     body: Mapping[str, Any]
     time: float = 0.0
+    row: Mapping[str, Any] | None = None
 
     @property
     def prompt(self) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from flytekitplugins.openai import _observed_rows
+
 from .server import Emulator
 
 __all__ = ["openai_emulator"]
@@ -25,4 +27,8 @@ def openai_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     with Emulator() as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
-        yield emulator
+        _observed_rows.observers.append(emulator.add_row)
+        try:
+            yield emulator
+        finally:
+            _observed_rows.observers.remove(emulator.add_row)

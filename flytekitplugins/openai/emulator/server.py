@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +22,7 @@ from .faults import Fault
 from .gateway import Call, Gateway
 from .quick_server import QuickServer
 from .responder import Responder, echo
+from .rows import RowBook
 from .service import OpenAIService
 from .settings import Settings
 
@@ -65,8 +66,11 @@ class Emulator:
         **settings: Any,
     ) -> None:
         given = Settings(**settings)
+        self._rows = RowBook()
         self._directory = tempfile.TemporaryDirectory(prefix="openai-emulator-")
-        self._service = OpenAIService(Path(self._directory.name), settings=given, responder=responder)
+        self._service = OpenAIService(
+            Path(self._directory.name), settings=given, responder=self._rows.shown_to(responder)
+        )
         app = build_app(self._service, control_routes(self) if control else [])
         self._gateway = Gateway(app, self._service, self._close_connection, on_call=on_call, control=control)
         self._address = (host, port)
@@ -108,7 +112,11 @@ class Emulator:
 
     def respond(self, responder: Responder) -> None:
         """Have the models answer what `responder` says, from now on: a text, or a whole `Reply`, to a `Request`."""
-        self._service.respond(responder)
+        self._service.respond(self._rows.shown_to(responder))
+
+    def add_row(self, request: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        """Note the row of a table that a request, a line of a batch's input, was made of: see `Request.row`."""
+        self._rows.add(request, row)
 
     def order(self, *faults: Fault) -> None:
         """Order a fault, from now on; several faults apply one after the other."""
@@ -122,6 +130,7 @@ class Emulator:
     def reset(self) -> None:
         """Restore the initial state: no files, batches, faults or calls, and the initial settings and time."""
         self._service.reset()
+        self._rows.clear()
         self.calls.clear()
 
     def now(self) -> float:

@@ -1,8 +1,5 @@
 """The file steps as Flyte runs them: `pyflyte-execute` in a process of its own, with files in and files out."""
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,60 +7,16 @@ import pytest
 from flyteidl.core import errors_pb2, execution_pb2, literals_pb2
 from flytekit import FlyteContextManager, Secret
 from flytekit.core.type_engine import TypeEngine
-from flytekit.core.utils import load_proto_from_file, write_proto_to_file
+from flytekit.core.utils import load_proto_from_file
 from flytekit.models.literals import LiteralMap
 from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai import BatchResult, DownloadJSONFilesTask, OpenAIFileConfig, UploadJSONLFileTask
 from flytekitplugins.openai.batch.steps import CollectResultsTask, UploadShardsTask
 from flytekitplugins.openai.emulator import CallFault, RequestFault
-from tests.builders import ENDPOINT, make_client, make_jsonl, make_requests, serialize, upload
+from tests.builders import ENDPOINT, make_client, make_jsonl, make_requests, upload
 
 CONFIG = OpenAIFileConfig(secret=Secret(group="team", key="key"))
-
-
-@pytest.fixture
-def start(openai_emulator, tmp_path):
-    """A function that starts a task as its container does; returns the process, and where it leaves its outputs."""
-
-    def start(task, inputs, *, attempt=0):
-        template = serialize(task)
-        literals = TypeEngine.dict_to_literal_map(
-            FlyteContextManager.current_context(), inputs, task.python_interface.inputs
-        )
-        places = {
-            "{{.taskTemplatePath}}": tmp_path / "template.pb",
-            "{{.input}}": tmp_path / "inputs.pb",
-            "{{.outputPrefix}}": tmp_path / task.name / "data" / str(attempt),
-            "{{.rawOutputDataPrefix}}": tmp_path / "raw",
-        }
-        write_proto_to_file(template.to_flyte_idl(), str(places["{{.taskTemplatePath}}"]))
-        write_proto_to_file(literals.to_flyte_idl(), str(places["{{.input}}"]))
-        command, *arguments = (str(places.get(argument, argument)) for argument in template.container.args)
-        environment = {
-            **os.environ,
-            "OPENAI_BASE_URL": openai_emulator.base_url,
-            "_FSEC_TEAM_KEY": "sk-team",
-            "FLYTE_INTERNAL_EXECUTION_PROJECT": "project",
-            "FLYTE_INTERNAL_EXECUTION_DOMAIN": "development",
-            "FLYTE_INTERNAL_EXECUTION_ID": "f1",
-        }
-        command = [Path(sys.executable).with_name(command), *arguments]
-        return subprocess.Popen(command, env=environment, cwd=tmp_path), places["{{.outputPrefix}}"]
-
-    return start
-
-
-@pytest.fixture
-def container(start):
-    """A function that runs a task as its container does, and returns what it left for Flyte."""
-
-    def run(task, inputs, **arguments):
-        process, outputs = start(task, inputs, **arguments)
-        assert process.wait() == 0
-        return outputs
-
-    return run
 
 
 def outputs_in(outputs, types):

@@ -14,6 +14,7 @@ from flytekitplugins.openai._client import platform_url
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai.batch.container.progress import stderr_console
 from flytekitplugins.openai.batch.results.counts import Tally
+from flytekitplugins.openai.batch.results.rows import SampleRow
 
 if TYPE_CHECKING:
     from flytekitplugins.openai.batch import report
@@ -34,6 +35,7 @@ def publish_report(
     *,
     page: Path,
     complaint: str = "",
+    rows: Sequence[SampleRow] = (),
 ) -> None:
     """Write the report about a step's batches, and show it.
 
@@ -45,6 +47,7 @@ def publish_report(
         tally: The counts of the requests.
         page: Where it is written on this machine.
         complaint: Why that is not good enough; "" when it is.
+        rows: Of a table, the first ones with their answers.
     """
     try:
         told = report.Report(
@@ -53,6 +56,7 @@ def publish_report(
             rounds=rounds,
             tally=tally,
             complaint=complaint,
+            rows=rows,
             link=platform_url,
         )
         page = Path(page)

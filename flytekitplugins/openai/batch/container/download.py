@@ -50,8 +50,11 @@ def collect(
     account: Account,
     directory: Path,
     progress: StepProgress,
-) -> Tally:
-    """Write the line of each request, in input order, into the output or the error file; returns the counts.
+    keep: int = 0,
+) -> tuple[Tally, list[bytes]]:
+    """Write the line of each request, in input order, into the output or the error file.
+
+    Returns the counts, and the first lines.
 
     Args:
         rounds: The first, of all requests, and those in which some were run again.
@@ -62,6 +65,7 @@ def collect(
         account: Whose files they are, for the error messages.
         directory: Where the files are downloaded to; nothing is left in it.
         progress: What is shown meanwhile.
+        keep: How many of the first lines are returned.
 
     Raises:
         InconsistentError: The results are not those of the requests.
@@ -70,6 +74,7 @@ def collect(
         UnavailableError: OpenAI was not reached.
     """
     tally = Tally()
+    first: list[bytes] = []
     with (
         outcomes(rounds, client, account=account, directory=directory, tally=tally) as rows,
         output.open("wb", BUFFER_BYTES) as succeeded,
@@ -80,6 +85,7 @@ def collect(
         while block := list(islice(rows, ROWS_AT_ONCE)):
             answers = [line for _, outcome, line in block if outcome == Outcome.SUCCEEDED]
             succeeded.write(b"".join(answers))
+            first += [line for _, _, line in block[: keep - len(first)]] if len(first) < keep else []
             tally.succeeded += len(answers)
             if len(answers) == len(block):
                 outcomes_in_order.add(True, len(block))
@@ -92,7 +98,7 @@ def collect(
             progress.show(f"{plural(tally.requests, 'request')} collected", done=tally.requests)
         outcomes_in_order.flush()
     progress.show(f"{tally.succeeded:,} of {plural(tally.requests, 'request')} succeeded", done=tally.requests)
-    return tally
+    return tally, first
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from flytekitplugins.openai._text import plural, shortened
 from flytekitplugins.openai.batch.control.state.history import moment
 from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
 from flytekitplugins.openai.batch.results.counts import Kind, Tally
+from flytekitplugins.openai.batch.results.rows import SampleRow
 
 from .advice import advice_for
 from .histogram import Bar, bars_of
@@ -66,6 +67,7 @@ class Report:
         rounds: The batch objects, in the order of the files: those of the first run, and those of the runs again.
         tally: The counts of the requests.
         complaint: Why that is not good enough; "" when it is.
+        rows: Of a table, the first ones with their answers.
         link: Where OpenAI shows a batch, by its id.
     """
 
@@ -74,6 +76,7 @@ class Report:
     rounds: Sequence[Sequence[Mapping[str, Any]]]
     tally: Tally
     complaint: str = ""
+    rows: Sequence[SampleRow] = ()
     link: Callable[[str], str | None] = lambda _: None
 
     @cached_property

@@ -15,7 +15,16 @@ from flytekitplugins.openai._text import whole
 
 from .lines import CUT_OFF
 
-__all__ = ["ToolCall", "candidates", "finish_reasons", "shortcomings", "texts_in", "tool_calls_in", "vector_in"]
+__all__ = [
+    "ToolCall",
+    "candidates",
+    "finish_reasons",
+    "packed_vector_in",
+    "shortcomings",
+    "texts_in",
+    "tool_calls_in",
+    "vector_in",
+]
 
 # A text that is one Markdown code fence, as models write JSON that are not asked for it strictly.
 FENCE = re.compile(r"\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
@@ -70,16 +79,27 @@ def tool_calls_in(body: Mapping[str, Any]) -> list[ToolCall]:
 
 def vector_in(body: Mapping[str, Any]) -> list[float] | None:
     """The first vector of an answer of embeddings, be it numbers, or base64 of 32-bit floats as the SDK asks for."""
-    given = next((item.get("embedding") for item in _objects(body.get("data"))), None)
+    given = _embedding_in(body)
     if isinstance(given, list):
         return given
-    if not isinstance(given, str):
-        return None
+    packed = packed_vector_in(body)
+    return None if packed is None else list(struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed))
+
+
+def packed_vector_in(body: Mapping[str, Any]) -> bytes | None:
+    """The same vector as little-endian 32-bit floats; `None` if there is none, or it is not one."""
+    given = _embedding_in(body)
     try:
-        packed = base64.b64decode(given, validate=True)
-        return list(struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed))
-    except (binascii.Error, struct.error):
+        if isinstance(given, list):
+            return struct.pack(f"<{len(given)}f", *given)
+        packed = base64.b64decode(given, validate=True) if isinstance(given, str) else b""
+    except (binascii.Error, struct.error, OverflowError):
         return None
+    return packed if packed and len(packed) % FLOAT_BYTES == 0 else None
+
+
+def _embedding_in(body: Mapping[str, Any]) -> object:
+    return next((item.get("embedding") for item in _objects(body.get("data"))), None)
 
 
 def finish_reasons(body: Mapping[str, Any]) -> tuple[object, object]:

@@ -110,13 +110,15 @@ class Tally:
         return sorted(self.kinds.values(), key=lambda kind: (-kind.count, kind.label))
 
     def complaint(self, min_success_ratio: float, *, complete_answers: bool = False) -> str:
-        """Why too few requests succeeded, with a line for each kind of failure; "" when enough did.
+        """Why too few requests succeeded, with a line for each kind of failure; "" when enough did, or there were none.
 
         Args:
             min_success_ratio: The part of the requests that must have succeeded, from 0 to 1. None at all is never
                 enough.
             complete_answers: Whether an answer that was cut off counts as none.
         """
+        if not self.requests:
+            return ""
         cut_off = self.consumption.cut_off if complete_answers else 0
         good = self.succeeded - cut_off
         # Divided, because 0.07 times 100 is more than 7.

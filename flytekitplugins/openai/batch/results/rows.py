@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from flytekitplugins.openai._text import shortened, whole
+from flytekitplugins.openai._text import plural, shortened, whole
 
 from .bodies import ToolCall, candidates, finish_reasons, shortcomings, texts_in, tool_calls_in, vector_in
 from .failures import UNREADABLE, failure_of
@@ -15,11 +15,12 @@ from .json_objects import body_of, object_in
 from .lines import read_line
 from .usage import Usage
 
-__all__ = ["INVALID_OUTPUT", "ResultRow", "row_of"]
+__all__ = ["INVALID_OUTPUT", "ResultRow", "SampleRow", "row_of", "sample_of"]
 
 # Codes of our own.
 INVALID_OUTPUT = "invalid_output"
 LONGEST_MESSAGE = 1_000
+LONGEST_ANSWER = 400
 
 T = TypeVar("T")
 
@@ -73,6 +74,43 @@ class ResultRow(Generic[T]):
     def finish_reason(self) -> str | None:
         """Why the model stopped, as the endpoint says; with `length` or `content_filter` the text is not all of it."""
         return next((str(reason) for reason in finish_reasons(self.body) if reason), None)
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """A row of a table with its answer, for people to read.
+
+    Attributes:
+        columns: What was read of it.
+        answer: The text of the answer, or the error.
+        ok: Whether it was answered.
+    """
+
+    columns: Mapping[str, str]
+    answer: str
+    ok: bool
+
+
+def sample_of(columns: Sequence[Mapping[str, str]], lines: Sequence[bytes]) -> list[SampleRow]:
+    """Rows with their answers.
+
+    Args:
+        columns: What was read of each row.
+        lines: The line of each in an output or error file.
+    """
+    rows: list[ResultRow[Any]] = [row_of(line) for line in lines]
+    return [
+        SampleRow(told, shortened(_answer_shown(row), LONGEST_ANSWER), row.ok)
+        for told, row in zip(columns, rows, strict=False)
+    ]
+
+
+def _answer_shown(row: ResultRow[Any]) -> str:
+    if not row.ok:
+        return f"{row.error_code}: {row.error_message}"
+    vector = row.embedding or []
+    numbers = f"{plural(len(vector), 'number')}: {', '.join(f'{each:.4g}' for each in vector[:3])}, ..."
+    return row.text or (numbers if vector else "")
 
 
 def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow[T]:

@@ -169,3 +169,16 @@ def test_reading_streams(make_result):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10_000_000
+
+
+def test_results_are_an_arrow_table(make_result):
+    """The types are those of the model."""
+    table = read_results(make_result([GOOD], [LOST]), dict).to_arrow()
+    assert table.column("custom_id").to_pylist() == ["good", "lost"]
+
+
+def test_vectors_are_a_matrix(make_result):
+    """One line for each request."""
+    body = {"data": [{"embedding": [0.5, 1.0]}]}
+    line = {"custom_id": "a", "response": {"status_code": 200, "body": body}, "error": None}
+    assert read_results(make_result([json.dumps(line).encode()])).to_numpy().tolist() == [[0.5, 1.0]]

@@ -4,5 +4,6 @@ In: Python values, or a `BatchResult`. Out: lines of JSON for `create_batch`, or
 
 - `build` makes requests from Python values, which `json_values` converts; `response_format` makes the parameter for
   structured output.
-- `read_results` reads results as rows, and `table` makes a pandas table of them.
+- `read_results` reads results as rows; `table` makes a pandas table of them, and `arrow_table` an Arrow table, whose
+  columns `arrow_columns` makes of the objects of a Pydantic model.
 """

@@ -22,7 +22,7 @@ else:
     pa = lazy_module("pyarrow")
     pydantic = lazy_module("pydantic")
 
-__all__ = ["ArrowColumn", "columns_of_model", "vectors"]
+__all__ = ["FLOAT_BYTES", "ArrowColumn", "columns_of_model", "columns_of_output", "vectors"]
 
 # How deep models may be nested; a model that refers to itself has no end, and is kept as JSON below this depth.
 DEEPEST = 8
@@ -69,6 +69,13 @@ def columns_of_model(model: type[pydantic.BaseModel]) -> dict[str, ArrowColumn]:
     text of JSON.
     """
     return {name: _column_of(field.annotation) for name, field in model.model_fields.items()}
+
+
+def columns_of_output(model: Any) -> dict[str, ArrowColumn]:
+    """The columns for the outputs of any type that Pydantic knows: `output`, or `output.` and the name of a field."""
+    if isinstance(model, type(pydantic.BaseModel)) and not issubclass(model, pydantic.RootModel):
+        return {f"output.{name}": column for name, column in columns_of_model(model).items()}
+    return {} if model is None else {"output": _column_of(model)}
 
 
 def vectors(packed: Sequence[bytes | None]) -> pa.Array:

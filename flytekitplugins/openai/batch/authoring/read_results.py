@@ -17,10 +17,14 @@ from flytekitplugins.openai.batch.results.rows import ResultRow, row_of
 from flytekitplugins.openai.batch.task import BatchResult
 from flytekitplugins.openai.exceptions import InconsistentError
 
+from .arrow_columns import columns_of_output
+from .arrow_table import arrow_table_of, matrix_of
 from .table import columns_of, table_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    import pyarrow as pa
     import pydantic
     from flytekit.types.file import JSONLFile
 else:
@@ -38,14 +42,12 @@ class Results(Iterable[ResultRow[T]], Generic[T]):
 
     Args:
         read: Reads the rows.
-        columns: Those of a table that are for the outputs, with their types.
+        model: What the outputs are, as it was given to `read_results`.
     """
 
-    def __init__(
-        self, read: Callable[[], Generator[ResultRow[T], None, None]], columns: Mapping[str, str | None]
-    ) -> None:
+    def __init__(self, read: Callable[[], Generator[ResultRow[T], None, None]], model: Any) -> None:
         self._read = read
-        self._columns = columns
+        self._model = model
 
     def __iter__(self) -> Generator[ResultRow[T], None, None]:
         """The rows, from the first one. Call `close` to close the file before the last row."""
@@ -64,7 +66,30 @@ class Results(Iterable[ResultRow[T]], Generic[T]):
         Raises:
             ImportError: pandas is not installed.
         """
-        return table_of(self, self._columns, body=body)
+        return table_of(self, {} if self._model is None else columns_of(self._model), body=body)
+
+    def to_arrow(self) -> pa.Table:
+        """All rows as an Arrow table in memory, with the columns of `to_pandas` but for the whole answers.
+
+        The types of the outputs are those of the model's fields: a `Literal` or an enum is a category, a collection a
+        list, and a model a struct.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+            ValueError: An output does not fit into its column, such as a number of more than 64 bits.
+        """
+        return arrow_table_of(self, columns_of_output(self._model))
+
+    def to_numpy(self) -> np.ndarray[Any, Any]:
+        """The vectors of all rows, as a matrix of 32-bit floats with a line for each.
+
+        A row without a vector, because its request failed, is a line of not-a-number.
+
+        Raises:
+            ImportError: numpy is not installed.
+            ValueError: The vectors are not all of one length.
+        """
+        return matrix_of(self)
 
 
 @overload
@@ -93,8 +118,8 @@ def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
     """
     if not isinstance(result, BatchResult):
         raise TypeError(f"read_results takes the BatchResult of a batch workflow, not {result!r}.")
-    validate, columns = (None, {}) if model is None else (_validator(model), columns_of(model))
-    return Results(lambda: _rows(result, validate), columns)
+    validate = None if model is None else _validator(model)
+    return Results(lambda: _rows(result, validate), model)
 
 
 def _rows(result: BatchResult, validate: Callable[[str], Any] | None) -> Generator[ResultRow[Any], None, None]:

@@ -1,17 +1,15 @@
-"""Articles alike: embed them in one batch, and find to each the one that is nearest.
+"""Similar articles: embed them in one batch, and find the nearest neighbour of each.
 
     pyflyte run examples/embeddings.py find_neighbours
 
 It needs OPENAI_API_KEY. To try it without: python -m flytekitplugins.openai.emulator -- pyflyte run ...
 """
 
-import math
-from typing import Iterator  # noqa: UP035 (flytekit knows the JSON iterator by this one)
-
+import numpy as np
+import pandas as pd
 from flytekit import Secret, task, workflow
-from flytekit.types.iterator import JSON
 
-from flytekitplugins.openai import BatchResult, create_batch, embedding_request, read_results
+from flytekitplugins.openai import batch_embedding
 
 ARTICLES = {
     "return-a-parcel": "How to send a parcel back, and when you get your money",
@@ -20,36 +18,30 @@ ARTICLES = {
     "change-your-address": "Your new e-mail or postal address in your account",
 }
 
-embed = create_batch(
-    name="articles",
-    secret=Secret(group="openai", key="api_key"),
-    config={"endpoint": "/v1/embeddings"},
-)
+
+@batch_embedding(model="text-embedding-3-small", secret=Secret(group="openai", key="api_key"))
+def embed(text: str) -> str:
+    """What is embedded of each row."""
+    return text
 
 
 @task
-def write_requests(articles: dict[str, str]) -> Iterator[JSON]:
-    """One request for each article; each could also hold many texts as its input."""
-    for name, text in articles.items():
-        yield embedding_request(name, model="text-embedding-3-small", input=text)
+def read_articles() -> pd.DataFrame:
+    """One row for each article."""
+    return pd.DataFrame({"name": ARTICLES.keys(), "text": ARTICLES.values()})
 
 
 @task
-def compare(result: BatchResult) -> dict[str, str]:
+def compare(articles: pd.DataFrame) -> dict[str, str]:
     """The nearest other article, by the angle between the vectors."""
-    vectors = {row.custom_id: row.body["data"][0]["embedding"] for row in read_results(result) if row.ok}
-    return {
-        name: max((other for other in vectors if other != name), key=lambda other: cosine(vector, vectors[other]))
-        for name, vector in vectors.items()
-    }
-
-
-def cosine(one: list[float], other: list[float]) -> float:
-    """1 for the same direction, 0 for a right angle."""
-    return sum(x * y for x, y in zip(one, other, strict=True)) / math.hypot(*one) / math.hypot(*other)
+    vectors = np.stack(articles["embedding"])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    closeness = vectors @ vectors.T - 2 * np.eye(len(vectors))
+    names = articles["name"].tolist()
+    return dict(zip(names, (names[nearest] for nearest in closeness.argmax(axis=1)), strict=True))
 
 
 @workflow
-def find_neighbours(articles: dict[str, str] = ARTICLES) -> dict[str, str]:
+def find_neighbours() -> dict[str, str]:
     """From articles to neighbours."""
-    return compare(result=embed(jsonl_in=write_requests(articles=articles)))
+    return compare(articles=embed(table=read_articles()))

@@ -1,4 +1,4 @@
-"""Invoices as objects: the model must write what a Pydantic model says, and what does not fit is set aside.
+"""Invoices as columns: the model must write what a Pydantic model says, and what does not match is set aside.
 
     pyflyte run examples/structured_extraction.py extract_invoices
 
@@ -6,13 +6,13 @@ It needs OPENAI_API_KEY. To try it without: python -m flytekitplugins.openai.emu
 """
 
 import datetime as dt
-from typing import Iterator, Literal  # noqa: UP035 (flytekit knows the JSON iterator by this one)
+from typing import Literal
 
+import pandas as pd
 from flytekit import Secret, task, workflow
-from flytekit.types.iterator import JSON
 from pydantic import BaseModel
 
-from flytekitplugins.openai import BatchResult, chat_completion_request, create_batch, read_results
+from flytekitplugins.openai import batch_prompt
 
 LETTERS = {
     "letter-1": "Invoice 114 of 3 November 2026. Two desks at 420 each. Total 840 EUR, due in 14 days. Holm & Sons",
@@ -31,37 +31,36 @@ class Invoice(BaseModel):
     is_reminder: bool
 
 
-extract = create_batch(name="invoices", secret=Secret(group="openai", key="api_key"), max_resubmissions=1)
+@batch_prompt(
+    model="gpt-4o-mini",
+    secret=Secret(group="openai", key="api_key"),
+    output=Invoice,
+    system="Read this invoice.",
+    max_resubmissions=1,
+)
+def extract(letter: str) -> str:
+    """A letter is its own prompt."""
+    return letter
 
 
 @task
-def write_requests(letters: dict[str, str]) -> Iterator[JSON]:
-    """One request for each letter."""
-    for name, letter in letters.items():
-        yield chat_completion_request(
-            name,
-            model="gpt-4o-mini",
-            messages=[{"role": "system", "content": "Read this invoice."}, {"role": "user", "content": letter}],
-            response_format=Invoice,
-        )
+def read_letters() -> pd.DataFrame:
+    """One row for each letter."""
+    return pd.DataFrame({"name": LETTERS.keys(), "letter": LETTERS.values()})
 
 
 @task
-def book(result: BatchResult) -> list[str]:
-    """The invoices, and those of the letters that somebody must look at."""
-    booked = []
-    for row in read_results(result, Invoice):
-        invoice = row.output
-        if invoice is not None:
-            booked.append(
-                f"{row.custom_id}: {invoice.sender}: {invoice.amount:,.2f} {invoice.currency}, {invoice.date}"
-            )
-        else:
-            booked.append(f"{row.custom_id}: to be read by a person: {row.error_message}")
-    return booked
+def book(letters: pd.DataFrame) -> list[str]:
+    """The invoices, and the letters that a person must look at."""
+    return [
+        f"{row.name}: {row.sender}: {row.amount:,.2f} {row.currency}, {row.date}"
+        if pd.isna(row.error_code)
+        else f"{row.name}: to be read by a person: {row.error_message}"
+        for row in letters.itertuples()
+    ]
 
 
 @workflow
-def extract_invoices(letters: dict[str, str] = LETTERS) -> list[str]:
+def extract_invoices() -> list[str]:
     """From letters to bookings."""
-    return book(result=extract(jsonl_in=write_requests(letters=letters)))
+    return book(letters=extract(table=read_letters()))

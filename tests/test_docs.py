@@ -2,17 +2,19 @@ import ast
 import importlib.util
 import inspect
 import itertools
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import flytekit.extend.backend.connector_service  # noqa: F401 (it makes flytekit's metrics)
+import pandas as pd
 import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from flytekitplugins.openai import _metrics, create_batch, exceptions
+from flytekitplugins.openai import _metrics, batch_prompt, create_batch, exceptions
 from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai.batch.connector import State
 from flytekitplugins.openai.batch.report.advice import BY_CODE, advice_for
@@ -56,22 +58,44 @@ def test_python_block_of_a_page_runs(load, page, file, block):
     load(block)
 
 
-def test_workflow_of_the_readme_answers_every_request(load, openai_emulator):
+def test_workflow_of_the_readme_answers_every_row(load, openai_emulator):
     """The first workflow a newcomer copies runs to its end."""
-    [block] = [block for page, _, block in blocks("python") if page == "README.md" and "find_capitals" in block]
-    openai_emulator.respond(lambda request: request.custom_id[0])
-    assert load(block).find_capitals() == {"Kenya": "K", "Peru": "P", "Laos": "L"}
+    [block] = [block for page, _, block in blocks("python") if page == "README.md" and "def handle" in block]
+    openai_emulator.respond(lambda request: json.dumps({"team": request.row["subject"], "urgent": True}))
+    tickets = pd.DataFrame({"subject": ["billing", "delivery"], "body": ["a", "b"]})
+    assert load(block).handle(tickets=tickets)["team"].tolist() == ["billing", "delivery"]
 
 
-def test_test_of_a_page_passes(tmp_path):
+@pytest.mark.parametrize(
+    ("page", "part", "said"),
+    [
+        ("README.md", "def handle", r"`tickets.py`, (\d+) lines:"),
+        ("tables.md", "def test_every_ticket", r"test of `tickets.py`, (\d+) lines"),
+    ],
+)
+def test_example_has_as_many_lines_as_its_page_says(page, part, said):
+    """Blank lines are not counted."""
+    [block] = [block for name, _, block in blocks("python") if name == page and part in block]
+    [count] = re.findall(said, PAGES[page].replace("\n", " "))
+    assert len([line for line in block.splitlines() if line.strip()]) == int(count)
+
+
+@pytest.mark.parametrize(("page", "tests"), [("writing-a-workflow.md", 4), ("tables.md", 1)])
+def test_test_of_a_page_passes(tmp_path, page, tests):
     """A test copied from the page works."""
-    for page, file, block in blocks("python"):
-        if page == "writing-a-workflow.md" and file:
+    for name, file, block in blocks("python"):
+        if name == page and file:
             (tmp_path / file).write_text(block)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=prepend"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout
-    assert "4 passed" in run.stdout
+    assert f"{tests} passed" in run.stdout
+
+
+def test_arguments_of_batch_prompt_are_all_listed():
+    """The table has a row for each; the rest are those of create_batch."""
+    told = {name for row in table(PAGES["tables.md"], "argument | for") for name in re.findall(r"`(\w+)`", row[0])}
+    assert told == set(inspect.signature(batch_prompt).parameters) - {"arguments"}
 
 
 @pytest.mark.parametrize(("page", "file", "block"), blocks("yaml"))

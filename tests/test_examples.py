@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from flytekit import FlyteContextManager
 from flytekit.core.context_manager import ExecutionState
 from flytekit.types.file import JSONLFile
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_demo_triages_every_ticket():
-    """`make demo` shows the counts, three answers, and where the files and the report are."""
+    """`make demo` shows the counts, three rows with their answers, and where the table and the report are."""
     run = subprocess.run(
         [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
@@ -26,11 +27,13 @@ def test_demo_triages_every_ticket():
     assert "300 of 300 requests done, 2 failed" in run.stderr
     assert [number in run.stdout for number in (" 300 ", " 298 ", " 2 ")] == [True] * 3
     assert [ticket in run.stdout for ticket in ("T-20411", "T-20412", "T-20413")] == [True] * 3
-    told = dict(line.split(": ", 1) for line in run.stdout.splitlines() if ": /" in line)
-    lines = [json.loads(line) for line in Path(told["Answers"]).read_bytes().splitlines()]
-    assert len({line["custom_id"] for line in lines}) == 298
-    assert "298 of 300 requests succeeded" in Path(told["Report"]).read_text()
-    assert f"the report is at file://{told['Report']}\n" in run.stderr
+    [path] = re.findall("^Table: (.*)$", run.stdout, flags=re.MULTILINE)
+    answered = pq.read_table(path)
+    assert answered.num_rows == 300
+    assert answered.column("team").null_count == 2
+    [page] = re.findall(r"the report is at file://(\S+)", run.stderr)
+    assert "298 of 300 requests succeeded" in Path(page).read_text()
+    assert "Only half of the order came" in Path(page).read_text()
 
 
 def start_example(name, workflow, emulator):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flytekitplugins.openai.batch.report import Report, page, render
 from flytekitplugins.openai.batch.report.prices import Estimate
 from flytekitplugins.openai.batch.results.counts import Kind, Tally
+from flytekitplugins.openai.batch.results.rows import SampleRow
 from flytekitplugins.openai.batch.results.usage import Consumption, Spread, Usage
 
 VOID = {"meta", "br", "img", "link"}
@@ -96,6 +97,18 @@ def test_page_tells_what_came_back():
     assert "1 of 10 requests succeeded (10.0 %)" in text
     assert "1 succeeded 10.0 % 4 failed 40.0 % 3 expired 30.0 % 2 missing 20.0 %" in text
     assert "cancelled" not in text
+
+
+def test_first_rows_are_shown_with_their_answers():
+    """Of a table; a row that failed says why."""
+    rows = [
+        SampleRow({"subject": "Late", "body": "Where?"}, '{"team": "a"}', ok=True),
+        SampleRow({"subject": HOSTILE[0], "body": HOSTILE[3]}, "missing: gone", ok=False),
+    ]
+    text = seen(rows=rows).text
+    assert 'subject body Answer Late Where? {"team": "a"}' in text
+    assert f"{HOSTILE[0]} {HOSTILE[3]} failed missing: gone" in text
+    assert "The first rows" not in seen().text
 
 
 def test_error_has_an_example_and_what_to_do():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch.authoring.table import table_of
 from flytekitplugins.openai.batch.results.bodies import ToolCall
-from flytekitplugins.openai.batch.results.rows import INVALID_OUTPUT, LONGEST_MESSAGE, ResultRow, row_of
+from flytekitplugins.openai.batch.results.rows import INVALID_OUTPUT, LONGEST_MESSAGE, ResultRow, row_of, sample_of
 from flytekitplugins.openai.batch.results.usage import Usage
 
 
@@ -285,3 +285,17 @@ def test_row_has_its_vector(vector):
 def test_row_without_a_vector_has_none(body):
     """As those of any other endpoint."""
     assert row_of(make_line(body)).embedding is None
+
+
+def test_sample_shows_text_vector_and_error():
+    """For people: shortened, and with the reason of a failure."""
+    vector = {"data": [{"embedding": [0.5, 1.25, 3, 4]}]}
+    answers = [{"choices": [{"message": {"content": "x" * 500}}]}, vector]
+    lines = [
+        json.dumps({"custom_id": "a", "response": {"status_code": 200, "body": body}, "error": None}).encode()
+        for body in answers
+    ]
+    lines.append(b'{"custom_id": "c", "response": null, "error": {"code": "missing", "message": "gone"}}')
+    shown = sample_of([{"text": name} for name in "abc"], lines)
+    assert [row.answer for row in shown] == ["x" * 399 + "\u2026", "4 numbers: 0.5, 1.25, 3, ...", "missing: gone"]
+    assert [row.ok for row in shown] == [True, True, False]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from .exceptions import OpenAIPluginError
 __all__ = ["beside_running_loop", "is_local_run", "said_plainly"]
 
 T = TypeVar("T")
+LONGEST_WAIT_SECONDS = 0.2
 
 
 def is_local_run() -> bool:
@@ -42,6 +43,10 @@ def beside_running_loop(run: Callable[[], T], *, interrupted: Callable[[Future[T
         # flytekit keeps in the context that this is a local run.
         result = thread.submit(contextvars.copy_context().run, run)
         try:
+            # Of a single long wait for a lock, a signal is seen only at its end where a library has set SA_RESTART for
+            # it, as polars does: https://man7.org/linux/man-pages/man7/signal.7.html
+            while not wait([result], timeout=LONGEST_WAIT_SECONDS).done:
+                pass
             return result.result()
         except KeyboardInterrupt:
             if interrupted is not None:

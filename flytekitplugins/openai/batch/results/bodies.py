@@ -145,9 +145,10 @@ def _parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [part for item in _objects(body.get("output")) for part in _objects(item.get("content"))]
 
 
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+# A body is what JSON holds: see `mapping_in`.
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -7,7 +7,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 __all__ = ["body_of", "mapping_in", "mappings_in", "object_in", "whole_number"]
+
+
+_decode = msgspec.json.Decoder().decode
 
 
 def object_in(line: bytes, *, errors: str = "strict") -> Mapping[str, Any]:
@@ -17,6 +22,11 @@ def object_in(line: bytes, *, errors: str = "strict") -> Mapping[str, Any]:
         line: The line, perhaps with the mark with which some programs begin a file.
         errors: How bytes that are not UTF-8 are handled, as in `bytes.decode`.
     """
+    try:
+        # A fifth of the time; what it refuses, the other may read: a byte order mark, NaN, a lone surrogate.
+        return mapping_in(_decode(line))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
     try:
         return mapping_in(json.loads(line.decode("utf-8-sig", errors)))
     except (ValueError, RecursionError):
@@ -32,12 +42,13 @@ def body_of(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def mappings_in(value: object) -> list[Mapping[str, Any]]:
     """The objects in a list; none if it is no list."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def mapping_in(value: object) -> Mapping[str, Any]:
     """The value if it is an object, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
+    # JSON has no other mappings, and to ask for any takes ten times as long.
+    return value if isinstance(value, dict) else {}
 
 
 def whole_number(value: object) -> int | None:

@@ -49,6 +49,21 @@ class _Usage(msgspec.Struct, gc=False):
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
 
+    @property
+    def counts(self) -> Usage | None:
+        """The tokens by their common names; `None` if there are none: every answer takes some."""
+        read, written = self.input_tokens or self.prompt_tokens, self.output_tokens or self.completion_tokens
+        if not read and not written:
+            return None
+        of_input = self.input_tokens_details or self.prompt_tokens_details
+        of_output = self.output_tokens_details or self.completion_tokens_details
+        return Usage(
+            read,
+            of_input.cached_tokens if of_input else 0,
+            written,
+            of_output.reasoning_tokens if of_output else 0,
+        )
+
 
 _DETAILS = frozenset(name for name in _Usage.__struct_fields__ if name.endswith("_details"))
 
@@ -90,9 +105,8 @@ class ResultLine(msgspec.Struct, gc=False):
     @property
     def usage(self) -> Usage | None:
         """The answer's tokens; `None` if the server does not count them."""
-        alone = Consumption()
-        self.count_in(alone)
-        return alone.usage if alone.by_model else None
+        body = self.response.body if self.response is not None else None
+        return body.usage.counts if body is not None and body.usage is not None and not self.error else None
 
     def count_in(self, consumption: Consumption) -> None:
         """Count the answer's tokens, if the server does, and whether it was cut off."""

@@ -23,7 +23,11 @@ def test_advice_goes_by_the_code_and_else_by_the_status(code, status, advice):
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [*((code, None) for code in BY_CODE), *(("unheard_of", status) for status in range(400, 600))]
+    ("code", "status"),
+    [
+        *((code, status) for code in BY_CODE for status in (None, 400, 401, 403, 408, 429, 500)),
+        *(("unheard_of", status) for status in range(400, 600)),
+    ],
 )
 def test_advice_agrees_with_what_is_run_again(code, status):
     """The page does not tell otherwise than the upload step does."""

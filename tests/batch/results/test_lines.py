@@ -195,6 +195,9 @@ def test_line_that_is_not_json_is_known_by_its_custom_id():
         (missing_line("a", "duplicate_custom_id", ""), False),
         *((make_refusal(status=status), True) for status in (408, 409, 429, 500, 503)),
         *((make_refusal(status=status), False) for status in (400, 401, 403, 404, 422)),
+        # Without credit, another run fails as well.
+        (make_refusal(status=429, code="insufficient_quota"), False),
+        (make_refusal(status=400, code="server_error"), True),
     ],
 )
 def test_request_is_worth_running_again_when_it_may_go_well(line, worth):

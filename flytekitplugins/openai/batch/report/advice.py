@@ -75,10 +75,12 @@ def advice_for(code: str, status: int | None = None, *, run_again: int = 0) -> s
         status: The HTTP status, where there was an answer.
         run_again: How often what is worth it has been run again already.
     """
-    known = BY_CODE.get(code) or BY_STATUS.get(status or 0)
-    advice = known or (TROUBLE if status is not None and status >= 500 else OTHERWISE)
-    # The code decides before the status: without credit, another run fails as well.
-    if not is_worth_running_again(Failure(code, "", None if code in BY_CODE else status)):
+    is_worth_it = is_worth_running_again(Failure(code, "", status))
+    by_status = BY_STATUS.get(status or 0) or (TROUBLE if status is not None and status >= 500 else OTHERWISE)
+    # A code that asks for a correction is not what went wrong when the status says to try again.
+    is_contradicted = is_worth_it and not is_worth_running_again(Failure(code, ""))
+    advice = by_status if is_contradicted else BY_CODE.get(code, by_status)
+    if not is_worth_it:
         return advice
     if run_again:
         times = "once" if run_again == 1 else "twice" if run_again == 2 else f"{run_again} times"

@@ -37,6 +37,8 @@ CODES_WORTH_IT = frozenset(
         *(MISSING, INTERNAL, NO_ANSWER, EMPTY_ANSWER, UNREADABLE),
     }
 )
+# Without credit another run fails as well, though OpenAI answers 429, as it does for a rate limit.
+CODES_NOT_WORTH_IT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 STATUSES_WORTH_IT = frozenset({408, 409, 429})
 NO_CODE = "unknown"
 # As the SDK words its errors, which some servers write in place of a status.
@@ -102,10 +104,10 @@ def lack_of_answer(found: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def is_worth_running_again(failure: Failure) -> bool:
-    """Whether a failed request is worth running again."""
-    if failure.status is None:
+    """Whether a failed request is worth running again: by its code if that says so, and else by its HTTP status."""
+    if failure.code in CODES_WORTH_IT or failure.code in CODES_NOT_WORTH_IT:
         return failure.code in CODES_WORTH_IT
-    return failure.status in STATUSES_WORTH_IT or failure.status >= 500
+    return failure.status is not None and (failure.status in STATUSES_WORTH_IT or failure.status >= 500)
 
 
 def missing_line(custom_id: str, code: str, message: str) -> bytes:

@@ -83,8 +83,8 @@ def create_batch(  # noqa: PLR0917 (the published signature)
             have been collected; and those uploaded, when OpenAI refuses the batches or they fail.
         input_expires_after: After how long OpenAI deletes the uploaded files, from an hour to 30 days, which is the
             default. A batch that has to wait for room needs its file until then.
-        complete_answers: Whether `min_success_ratio` counts an answer as none that was cut off, by the limit of output
-            tokens or a content filter. It is in the output file all the same.
+        complete_answers: Count an answer that was cut off, by the limit of output tokens or a content filter, as failed
+            for `min_success_ratio`. It stays in the output file.
 
     Raises:
         TypeError: `config` is no dictionary, or its metadata is none.

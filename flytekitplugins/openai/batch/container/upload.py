@@ -62,7 +62,7 @@ def upload_shards(
 ) -> Uploaded:
     """Upload an input in as many files as it needs.
 
-    Nothing is left at OpenAI when it fails; what an attempt left that was killed is deleted by the next one.
+    When it fails, it deletes its files at OpenAI; after a kill, the next attempt deletes them.
 
     Args:
         open_input: Gives the input's bytes from its beginning.
@@ -107,7 +107,7 @@ def upload_shards(
             for file_id in spool.abandon():
                 _delete(client, file_id, account)
             if spool.has_begun:
-                # A file whose reply was lost has a name, too.
+                # A file whose reply was lost is found by its name.
                 _delete_leftovers(client, uploads, account)
             if isinstance(error, BadRequestsError):
                 raise InvalidInputError(f"The input{uploads.title} was not submitted: {error}.") from None

@@ -37,7 +37,7 @@ class Observer:
             ids[first] = self._spec.batch_id
         due = sorted(ids, key=lambda file_id: state.polled_at.get(ids[file_id], 0.0))[:MAX_RETRIEVED]
         if len(due) == 1:
-            # As for most tasks; an error is then the task's.
+            # Most tasks have one batch: its error is the task's.
             replies: list[BatchSnapshot | BaseException] = [await self._retrieve(ids[due[0]])]
         else:
             retrievals = (self._retrieve(ids[file_id]) for file_id in due)
@@ -119,5 +119,5 @@ class Observer:
         except OpenAIPluginError:
             # That it exists is known, and matters most.
             return listed
-        # The list of some servers holds more than their replies, that of others less.
+        # Some servers report more in their list than in their replies, others less.
         return replace(batch, key=listed.key, input_file_id=listed.input_file_id or batch.input_file_id)

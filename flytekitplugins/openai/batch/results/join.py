@@ -33,7 +33,7 @@ class Round:
         consumption: The tokens that its answers took.
         unreadable: How many lines of its files nobody could read.
         requests: How many were run.
-        recovered: How many of those, not being run for the first time, succeeded.
+        recovered: How many requests of a later round succeeded; 0 in the first.
     """
 
     index: Iterable[tuple[int, list[str]]]

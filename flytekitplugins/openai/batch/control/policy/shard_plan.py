@@ -70,7 +70,7 @@ def plan_shard(
         attempt: The current attempt.
         adopted: Ids of batches that this attempt has adopted before.
         file_is_visible: Whether OpenAI's Files API has the file.
-        is_part: Whether the task has other files. An internal error at OpenAI then does not fail the task.
+        is_part: Whether the task has other files. An internal error at OpenAI is then resubmitted, up to three times.
         now: Unix seconds.
     """
     of_file = sorted((batch for batch in batches if batch.input_file_id == input_file_id), key=_age)

@@ -3,13 +3,14 @@
 import argparse
 import sys
 
-from . import days, files, polls, published
+from . import days, files, polls, published, tables
 from .errors import BenchmarkError
 
 PARTS = {
     "polls": lambda options: polls.run(options.polls),
     "days": lambda options: days.run(options.days),
     "files": lambda options: files.run(options.requests),
+    "tables": lambda options: tables.run(options.requests),
 }
 
 
@@ -28,7 +29,7 @@ def main() -> int:
         nargs="+",
         default=[100_000, 1_000_000],
         metavar="N",
-        help="how many requests are uploaded and collected, one size after the other (%(default)s)",
+        help="how many requests, or rows of a table, go up and come back, one size after the other (%(default)s)",
     )
     parser.add_argument("--only", choices=PARTS, help="one part, in place of all")
     options = parser.parse_args()

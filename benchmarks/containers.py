@@ -60,16 +60,26 @@ class Containers:
     Args:
         python: Of the environment that the package is installed in.
         directory: Where they keep what they are given, and what they leave.
+        user_code: Where the modules of a user's own tasks are, if there are any.
     """
 
-    def __init__(self, python: Path, directory: Path) -> None:
+    def __init__(self, python: Path, directory: Path, *, user_code: Path | None = None) -> None:
         self._python = python
         self._directory = directory
+        self._user_code = user_code
         self._runs = 0
         self._import = median_of([self._run([]) for _ in range(IMPORTS)])
 
-    def run(self, task: PythonTask, inputs: dict[str, Any], *, base_url: str) -> tuple[Used, dict[str, Any]]:
+    def run(
+        self, task: PythonTask, inputs: dict[str, Any], *, base_url: str, types: Mapping[str, type] | None = None
+    ) -> tuple[Used, dict[str, Any]]:
         """Run a task; returns what it used beyond what `import flytekit` does, and its outputs.
+
+        Args:
+            task: The task.
+            inputs: What it is given.
+            base_url: Where its OpenAI is.
+            types: What its outputs are read as; what they are by default.
 
         Raises:
             BenchmarkError: It failed.
@@ -83,6 +93,8 @@ class Containers:
             # As in Flyte, the last part is the number of the attempt.
             "{{.outputPrefix}}": place / "n0" / "data" / "0",
             "{{.rawOutputDataPrefix}}": place / "raw",
+            "{{.checkpointOutputPrefix}}": place / "checkpoint",
+            "{{.prevCheckpointPrefix}}": "",
         }
         write_proto_to_file(template.to_flyte_idl(), str(places["{{.taskTemplatePath}}"]))
         write_proto_to_file(literals.to_flyte_idl(), str(places["{{.input}}"]))
@@ -90,7 +102,7 @@ class Containers:
         used = self._run(arguments, {"OPENAI_BASE_URL": base_url, "_FSEC_TEAM_KEY": API_KEY})
         outputs = _outputs(task, places["{{.outputPrefix}}"])
         return used.beyond(self._import), TypeEngine.literal_map_to_kwargs(
-            context, outputs, task.python_interface.outputs
+            context, outputs, dict(types or task.python_interface.outputs)
         )
 
     def clear(self) -> None:
@@ -101,6 +113,7 @@ class Containers:
     def _run(self, arguments: list[str], environment: Mapping[str, str] | None = None) -> Used:
         place = self._new_place()
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        kept |= {"USER_CODE": str(self._user_code)} if self._user_code else {}
         with (place / "log").open("wb") as log:
             status = subprocess.run(
                 # Isolated, so that it finds neither what is beside the script nor what is at the repository's root.

@@ -7,6 +7,7 @@ Without further arguments it does no more than `import flytekit`, which is what 
 
 import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ BEGUN = time.monotonic()
 def main() -> None:
     """Run the step, and write down the seconds by the clock and of CPU, and the most memory there was, in bytes."""
     target, *arguments = sys.argv[1:]
+    # The process is isolated, and finds a user's own code here alone.
+    sys.path += filter(None, [os.environ.get("USER_CODE")])
     importlib.import_module("flytekit")
     if arguments:
         entrypoint = importlib.import_module("flytekit.bin.entrypoint")

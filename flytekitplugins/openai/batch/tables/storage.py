@@ -18,7 +18,7 @@ from flytekitplugins.openai.exceptions import InvalidInputError
 __all__ = ["TableReader", "TableWriter"]
 
 # Rows read at once; a million of a kilobyte each are never in memory together.
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024
 # What a row group of the written file has at most: readers want them large, and one is held in memory.
 ROW_GROUP_BYTES, ROW_GROUP_ROWS = 1 << 25, 1 << 17
 PARQUET = "parquet"

@@ -23,7 +23,7 @@ class Mood(enum.Enum):
 class Part(BaseModel):
     name: str
     mood: Mood
-    parts: list["Part"] = []
+    parts: "list[Part]" = []
 
 
 class Answer(BaseModel):

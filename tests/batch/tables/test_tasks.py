@@ -111,7 +111,11 @@ def test_table_is_the_same_with_its_answers(tmp_path, table, data):
         pd.DataFrame({"text": ["a", "b", "c"]}, index=[7, 7, 1]),
         pd.DataFrame({"text": ["a"]}, index=pd.MultiIndex.from_tuples([("x", 1)], names=["one", "two"])),
         pd.DataFrame(
-            {"text": ["a", None], "when": pd.to_datetime(["2026-01-01", None]), "kind": pd.Categorical(["x", "y"])}
+            {
+                "text": ["a", None],
+                "when": pd.to_datetime(["2026-01-01", None]).astype("datetime64[us]"),
+                "kind": pd.Categorical(["x", "y"]),
+            }
         ),
     ],
 )

@@ -14,7 +14,7 @@ __all__ = ["reserve_name"]
 _arguments: dict[tuple[str, str], dict[str, Any]] = {}
 
 
-def reserve_name(registered: str, arguments: Mapping[str, Any]) -> None:
+def reserve_name(registered: str, arguments: Mapping[str, Any], *, caller: str = "create_batch") -> None:
     """Reserve the name of a workflow, so that no different workflow takes it.
 
     The same workflow may be made again: Flyte imports a module more than once. In an interactive session the last one
@@ -23,6 +23,7 @@ def reserve_name(registered: str, arguments: Mapping[str, Any]) -> None:
     Args:
         registered: The name that the workflow is registered with.
         arguments: What it is made from; among them `name`, as the user wrote it.
+        caller: The function that makes it, for the error.
 
     Raises:
         ValueError: Another workflow has the name.
@@ -39,10 +40,10 @@ def reserve_name(registered: str, arguments: Mapping[str, Any]) -> None:
         _arguments[test, registered] = copy.deepcopy(dict(arguments))
         return
     if "name" in differences:
-        what = f"create_batch was called with the names {earlier['name']!r} and {arguments['name']!r}"
+        what = f"{caller} was called with the names {earlier['name']!r} and {arguments['name']!r}"
     else:
         what = (
-            f"create_batch was called twice with the name {arguments['name']!r} and different values of "
+            f"{caller} was called twice with the name {arguments['name']!r} and different values of "
             f"{', '.join(differences)}"
         )
     raise ValueError(f"{what}, and Flyte would register both workflows as {registered}; give each its own name.")

@@ -375,6 +375,16 @@ def test_argument_that_is_wrong_is_refused_at_once(arguments, error, message):
         batch_prompt(model="gpt-4o-mini", secret=SECRET, **arguments)
 
 
+def test_function_cannot_be_two_workflows():
+    """Their steps would find the function by its name, and either of the two workflows."""
+    function = job.divide.function
+    batch_prompt(model="gpt-4o-mini", secret=SECRET)(function)
+    with pytest.raises(
+        ValueError, match=r"batch_prompt was called twice with the name .* and different values of model"
+    ):
+        batch_prompt(model="gpt-5-mini", secret=SECRET)(function)
+
+
 def test_something_else_than_a_table_is_refused():
     """With the call as it should be."""
     with pytest.raises(TypeError, match=r"triage takes one table, as in triage\(table=tickets\)\."):

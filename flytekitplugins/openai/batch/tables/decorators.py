@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flytekit import Resources, Secret, TaskMetadata, lazy_module
 from flytekit.core.tracker import extract_task_module
 
+from flytekitplugins.openai._names import reserve_name
 from flytekitplugins.openai.batch.authoring.response_format import schema_of
 from flytekitplugins.openai.batch.requests.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, RESPONSES, canonical_endpoint
 from flytekitplugins.openai.batch.workflow import batch_for_rows, create_batch
@@ -145,6 +146,9 @@ def _decorator(
     def decorate(function: Callable[..., Any]) -> TableWorkflow:
         parameters = Parameters(function, decorator=decorator)
         full_name, module, name, _ = extract_task_module(function)
+        # The steps find the function by its name, so that one function cannot be two workflows.
+        made_of = {"name": full_name, **vars(maker), **vars(columns), "sample_rows": sample_rows}
+        reserve_name(full_name, made_of, caller=decorator)
         batch = batch_for_rows(**{"name": full_name.replace(".", "-"), **of_batch})
 
         def step(memory: str) -> dict[str, Any]:

@@ -183,7 +183,7 @@ class PromptsTask(_TableTask):
 
 
 class AnswersTask(_TableTask):
-    """Adds the answers to the table: `table: StructuredDataset, result: BatchResult -> table: StructuredDataset`.
+    """Adds the answers to the table: `table: StructuredDataset, result: BatchResult -> answers: StructuredDataset`.
 
     Args:
         columns: Those of the answers.

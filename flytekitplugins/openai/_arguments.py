@@ -6,12 +6,12 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ._text import shortened
 
-__all__ = ["call_arguments", "check_arguments", "is_positive", "whole_numbers"]
+__all__ = ["call_arguments", "check_arguments", "is_positive", "token_limit", "token_limits", "whole_numbers"]
 
 # Options of the SDK itself, which are not parameters of the API, with an example of each.
 # https://github.com/openai/openai-python#undocumented-params
@@ -23,6 +23,25 @@ EXTRAS = {
 # https://www.rfc-editor.org/rfc/rfc9110#name-tokens
 HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)
 LONGEST_VALUE = 100
+
+
+def token_limit(text: str) -> tuple[str, int]:
+    """A command's argument `[MODEL=]N`: a model, "" for each of them, and its number of tokens.
+
+    Raises:
+        ValueError: It is none.
+    """
+    model, _, number = text.rpartition("=")
+    limit = int(number.replace(",", "").replace("_", ""))
+    if limit < 0:
+        raise ValueError(f"{limit} is less than 0")
+    return model, limit
+
+
+def token_limits(given: Sequence[tuple[str, int]] | None) -> int | dict[str, int] | None:
+    """Several such arguments as one: a number for each model, or a dictionary of those that are named."""
+    by_model = dict(given or [])
+    return by_model.get("", by_model or None)
 
 
 def check_arguments(config: Mapping[str, Any], *, where: str) -> None:

@@ -23,8 +23,8 @@ def test_full_queue_fails_a_batch(busy, client):
     assert batch.status == "failed"
     assert batch.errors.data[0].to_dict() == {
         "code": "token_limit_exceeded",
-        "message": "Enqueued token limit reached for gpt-4o-mini. Limit: 15 enqueued tokens. "
-        "Please try again once some in_progress batches have been completed.",
+        "message": "Enqueued token limit reached for gpt-4o-mini in organization org-emulator. "
+        "Limit: 15 enqueued tokens. Please try again once some in_progress batches have been completed.",
         "line": None,
         "param": None,
     }

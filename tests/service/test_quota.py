@@ -31,8 +31,8 @@ def test_full_queue_is_waited_out(world):
     assert node.phases == [WAITING, RUNNING, SUCCEEDED]
     assert node.events[0].message == (
         "waiting: OpenAI's queue is full, and the batch was refused once so far (Enqueued token limit reached for "
-        "gpt-4o-mini. Limit: 0 enqueued tokens. Please try again once some in_progress batches have been completed.); "
-        "it will be submitted again"
+        "gpt-4o-mini in organization org-emulator. Limit: 0 enqueued tokens. Please try again once some in_progress "
+        "batches have been completed.); it will be submitted again"
     )
 
 

@@ -9,7 +9,7 @@ from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import Literal
 
 from flytekitplugins.openai.emulator import BatchFault, CallFault
-from flytekitplugins.openai.emulator.responder import prompt_tokens
+from flytekitplugins.openai.emulator.exchange import enqueued_tokens
 from tests.builders import make_request, make_requests
 from tests.service.propeller import End
 from tests.service.world import HOUR, MINUTE
@@ -21,7 +21,7 @@ WAITING, RUNNING, SUCCEEDED = (
     TaskExecution.SUCCEEDED,
 )
 # What the emulator counts for three requests of `make_requests`.
-TOKENS_A_SHARD = 3 * prompt_tokens(make_request()["body"])
+TOKENS_A_SHARD = 3 * enqueued_tokens(make_request()["body"])
 
 
 def batches_in(node):

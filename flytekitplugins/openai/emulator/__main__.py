@@ -12,6 +12,8 @@ import subprocess
 import sys
 from typing import Any
 
+from flytekitplugins.openai._arguments import token_limit, token_limits
+
 from .gateway import Call
 from .responder import Responder, echo
 from .server import Emulator
@@ -33,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         strict=False,
         on_call=None if options.command else _print_call,
         **{name: getattr(options, name) for name in ("validating", "requests_per_second", "finalizing", "cancelling")},
-        enqueued_tokens=options.enqueued_tokens,
+        enqueued_tokens=token_limits(options.enqueued_tokens),
         azure=options.azure,
     )
     try:
@@ -95,7 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--requests-per-second", type=float, default=math.inf, metavar="N", help="how fast a batch runs (%(default)s)")
     add("--finalizing", type=float, default=1.0, metavar="SECONDS", help="how long a batch finalizes (%(default)s)")
     add("--cancelling", type=float, default=1.0, metavar="SECONDS", help="how long a cancel takes (%(default)s)")
-    add("--enqueued-tokens", type=int, metavar="N", help="prompt tokens that may be enqueued at once (any number)")
+    add(
+        "--enqueued-tokens",
+        action="append",
+        type=token_limit,
+        metavar="[MODEL=]N",
+        help="prompt tokens that may be enqueued at once, of each model or of one (any number)",
+    )
     add("--azure", action="store_true", help="make batches behave as Azure's")
     add("--responder", type=_responder, default=echo, metavar="MODULE:FUNCTION", help="what the models answer")
     add("--control", action="store_true", help="let other processes order faults and move the clock")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flytekitplugins.openai._tokenizer import tokenizer_of
+
 __all__ = [
     "Reply",
     "Request",
@@ -14,6 +16,7 @@ __all__ = [
     "count_tokens",
     "cut_off",
     "embedding_inputs",
+    "enqueued_tokens",
     "identifier",
     "prompt_tokens",
     "text_prompts",
@@ -68,6 +71,12 @@ def count_tokens(text: str) -> int:
 def prompt_tokens(body: Mapping[str, Any]) -> int:
     """Tokens of everything the request asks a model to read."""
     return sum(count_tokens(piece) if isinstance(piece, str) else 1 for piece in _pieces(body))
+
+
+def enqueued_tokens(body: Mapping[str, Any]) -> int:
+    """The same as they count against the queue: as the model's tokenizer counts, if the extra `tokens` is installed."""
+    count = tokenizer_of(str(body.get("model") or "")) or count_tokens
+    return sum(count(piece) if isinstance(piece, str) else 1 for piece in _pieces(body))
 
 
 def embedding_inputs(body: Mapping[str, Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .batch import LIVE, Batch
@@ -48,7 +48,7 @@ class Lifecycle:
         finally:
             self._settling = False
 
-    def refuse_over_quota(self, batch: Batch, limit: int | None) -> None:
+    def refuse_over_quota(self, batch: Batch, limit: int | Mapping[str, int] | None) -> None:
         """Refuse the creation of a batch for which the queue has no room, as Azure does.
 
         Raises:
@@ -110,7 +110,8 @@ class Lifecycle:
         else:
             batch.start(found.offsets, at)
 
-    def _over_quota(self, batch: Batch, limit: int | None) -> Iterable[BatchError]:
+    def _over_quota(self, batch: Batch, limits: int | Mapping[str, int] | None) -> Iterable[BatchError]:
+        limit = limits.get(batch.model or "") if isinstance(limits, Mapping) else limits
         enqueued = batch.prompt_tokens + sum(
             other.prompt_tokens
             for other in self.batches.values()
@@ -121,8 +122,9 @@ class Lifecycle:
         if limit is not None and enqueued > limit:
             yield BatchError(
                 "token_limit_exceeded",
-                f"Enqueued token limit reached for {batch.model}. Limit: {limit:,} enqueued tokens. "
-                "Please try again once some in_progress batches have been completed.",
+                f"Enqueued token limit reached for {batch.model} in organization org-emulator. "
+                f"Limit: {limit:,} enqueued tokens. Please try again once some in_progress batches have been "
+                "completed.",
             )
 
     def _ran(self, batch: Batch, at: float) -> None:

@@ -38,7 +38,8 @@ class Settings:
         cancel_too_late: A cancel is accepted, yet loses the race and the batch ends `completed`.
         late_files: How long after its end a batch still shows no output and error file.
         hide_files: How long a file uploaded from now on cannot be seen.
-        enqueued_tokens: Prompt tokens that may wait or run at once, for each project and model; `None`: any number.
+        enqueued_tokens: Prompt tokens that may wait or run at once, for each project and model, or a number for some
+            models; `None`: any number.
         batches_per_hour: Batches a project may create in an hour before it is answered 429.
         uploads_per_minute: Files a project may upload in a minute before it is answered 429.
         max_requests: Requests one batch may hold.
@@ -58,7 +59,7 @@ class Settings:
     cancel_too_late: bool = False
     late_files: float = 0.0
     hide_files: float = 0.0
-    enqueued_tokens: int | None = None
+    enqueued_tokens: int | Mapping[str, int] | None = None
     batches_per_hour: int = 2_000
     uploads_per_minute: int = 1_000
     max_requests: int = 50_000

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from .azure import full_endpoint, line_error_code
 from .errors import ApiError, invalid_type, missing_parameter
-from .exchange import embedding_inputs, prompt_tokens
+from .exchange import embedding_inputs, enqueued_tokens
 from .settings import Settings
 from .shapes import missing_input
 
@@ -191,7 +191,7 @@ def _body_problems(body: dict[str, Any], endpoint: str, found: Inspection) -> It
         yield "mismatched_model", f"One batch takes one model: {found.model!r} first, {model!r} here.", "body.model"
     if body.get("stream"):
         yield "streaming_unsupported", "Streaming is not supported in a batch.", "body.stream"
-    found.prompt_tokens += prompt_tokens(body)
+    found.prompt_tokens += enqueued_tokens(body)
     if endpoint == "/v1/embeddings":
         found.embedding_inputs += len(embedding_inputs(body))
 

@@ -32,19 +32,21 @@ DEFINED_IN = {
 }
 # Which rooms, and which modules beside them, each room of `batch` may import. The modules beside the rooms wire them.
 MAY_IMPORT = {
+    "records": [],
     "requests": [],
     "results": [],
     "control.state": [],
     "control.policy": ["control.state"],
     "control": ["control.policy", "control.state"],
-    "report": ["results", "control.state"],
-    "container": ["requests", "results", "report"],
+    "costs": ["results"],
+    "report": ["costs", "results", "control.state"],
+    "container": ["requests", "results", "costs", "report", "control.state"],
     "authoring": ["results", "container", "task"],
     "tables": ["authoring", "requests", "results", "container", "task", "workflow"],
 }
 # Used on both sides of a batch's life.
-SHARED = ["idempotency_key", "index"]
-PURE_ROOMS = ("requests", "results", "control.state", "control.policy", "report")
+SHARED = ["idempotency_key", "records"]
+PURE_ROOMS = ("records", "requests", "results", "control.state", "control.policy", "costs", "report")
 # The package itself brings flytekit along.
 CONNECTING = {"flytekit", "flyteidl", "flytekitplugins", "openai"}
 HOME = "flytekitplugins.openai"

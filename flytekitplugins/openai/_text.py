@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["plural", "shortened", "tidied", "whole"]
+from decimal import Decimal
+
+__all__ = ["dollars", "plural", "shortened", "tidied", "whole"]
 
 # Longest part of a server's message that goes into a sentence for Flyte's console.
 LONGEST_WORDS = 1_000
@@ -29,3 +31,10 @@ def plural(count: int, noun: str) -> str:
     """`1 request`, `1,000 requests`, `2 batches`."""
     ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
     return f"{count:,} {noun}{ending}"
+
+
+def dollars(amount: Decimal) -> str:
+    """`$1,234.50`, `$0.0031`: to the cent, or to two digits if it is less than that."""
+    if amount >= Decimal("0.01") or not amount:
+        return f"${amount:,.2f}"
+    return f"${amount:,.{1 - amount.adjusted()}f}"

@@ -165,6 +165,18 @@ def test_upload_is_reported_the_endpoint():
     assert templates["openai-file-upload-gpt-41"].custom["endpoint"] == "/v1/responses"
 
 
+def test_costs_are_those_of_every_upload_step():
+    """A later round uploads, too; without the arguments nothing is told."""
+    costs = {"enqueued_token_limit": {"gpt-4o": 90_000}, "max_cost_usd": 0.5}
+    _, templates = compile_workflow(**costs, reuse_results_within=timedelta(days=1), max_resubmissions=1)
+    for name in ("openai-file-upload-gpt-41", "openai-file-upload-gpt-41-again-1"):
+        custom = templates[name].custom
+        assert {key: custom[key] for key in costs} == costs
+        assert custom["reuse_results_within"] == 86_400
+    _, templates = compile_workflow(name="plain")
+    assert not {*costs, "reuse_results_within"} & set(templates["openai-file-upload-plain"].custom)
+
+
 def test_batch_step_keeps_what_was_finished():
     """Results of batches that expired have been paid for."""
     _, templates = compile_workflow()
@@ -208,6 +220,11 @@ def test_config_that_is_invalid_is_reported_when_the_workflow_is_made():
     """Not after everything was uploaded."""
     with pytest.raises(ValueError, match="The metadata in config has 16 entries; at most 15 are allowed"):
         create_batch(name="test", secret=SECRET, config={"metadata": {f"k{n}": "v" for n in range(16)}})
+    config = {"metadata": {f"k{n}": "v" for n in range(15)}}
+    assert create_batch(name="test", secret=SECRET, config=config)
+    told = "has 15 entries; at most 14 are allowed, because two of OpenAI's 16 are reserved for the connector."
+    with pytest.raises(ValueError, match=re.escape(told)):
+        create_batch(name="other", secret=SECRET, config=config, reuse_results_within=timedelta(days=1))
 
 
 @pytest.mark.parametrize(
@@ -225,6 +242,23 @@ def test_config_that_is_invalid_is_reported_when_the_workflow_is_made():
         (
             {"input_expires_after": 7200},
             "input_expires_after must be a timedelta from an hour to 30 days, or None, not",
+        ),
+        (
+            {"reuse_results_within": timedelta(days=31)},
+            "reuse_results_within must be a timedelta from an hour to 30 days, or None, "
+            "not datetime.timedelta(days=31).",
+        ),
+        *(
+            (
+                {"enqueued_token_limit": limit},
+                "enqueued_token_limit must be a whole number above 0, a dictionary from models to such numbers, "
+                f"or None, not {limit!r}.",
+            )
+            for limit in (0, 1.5, True, "2000000", {"gpt-4o": 0}, {"gpt-4o": None}, {4: 1})
+        ),
+        *(
+            ({"max_cost_usd": cost}, f"max_cost_usd must be US dollars above 0, or None, not {cost!r}.")
+            for cost in (0, -1, True, "20", float("nan"), float("inf"))
         ),
     ],
 )

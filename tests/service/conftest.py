@@ -1,12 +1,17 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from flytekitplugins.openai.batch.container import files
+from flytekitplugins.openai.batch.requests import shards
+from flytekitplugins.openai.batch.requests.shards import Limits
 from flytekitplugins.openai.emulator import Emulator
 from flytekitplugins.openai.emulator.settings import Settings
+from tests.builders import make_jsonl
 from tests.conftest import is_ours
 from tests.service.replicas import DEADLINE, Nursery, Replica, free_ports, serve_connector
 from tests.service.world import World
@@ -75,3 +80,24 @@ def world(lasting_world):
     """A world as if it were new."""
     lasting_world.begin()
     return lasting_world
+
+
+@pytest.fixture
+def containers(world, monkeypatch):
+    """The file steps run in this process as in their containers, with three requests to a shard."""
+    monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
+    monkeypatch.setenv("OPENAI_BASE_URL", world.emulator.base_url)
+    monkeypatch.setattr(shards, "Limits", partial(Limits, requests=3))
+    monkeypatch.setattr(files, "FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("flytekitplugins.openai._client.TRANSFER_RETRIES", 0)
+
+
+@pytest.fixture
+def requests_file(tmp_path):
+    """A function that writes requests into a file."""
+
+    def write(requests):
+        (tmp_path / "requests.jsonl").write_bytes(make_jsonl(requests))
+        return tmp_path / "requests.jsonl"
+
+    return write

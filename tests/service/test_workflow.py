@@ -1,63 +1,33 @@
 """The whole way of requests: up, through the connector's service, and back, in order and accounted for."""
 
-import json
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from flytekit import Secret, StructuredDataset
+from flytekit import StructuredDataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flytekitplugins.openai import create_batch, read_results
-from flytekitplugins.openai.batch import step_executors
-from flytekitplugins.openai.batch.container import files
-from flytekitplugins.openai.batch.requests.sharding import Limits
+from flytekitplugins.openai import read_results
 from flytekitplugins.openai.emulator import BatchFault, CallFault, RequestFault
 from flytekitplugins.openai.emulator.responder import Reply, prompt_tokens
 from flytekitplugins.openai.exceptions import IncompleteFileError, InvalidInputError, TooFewSucceededError
 from tests.batch.tables import job
-from tests.builders import make_jsonl, make_request, make_requests
-from tests.service.workflow_run import NodeFailedError, WorkflowRun
+from tests.builders import make_request, make_requests
+from tests.service.workflow_run import NodeFailedError, WorkflowRun, ids_in, lines_in, start
 from tests.service.world import HOUR
 
-SECRET = Secret(group="team", key="key")
 UPLOAD, BATCH, DOWNLOAD = "openai-file-upload-", "openai-batch-", "openai-download-"
 
 
-@pytest.fixture(autouse=True)
-def containers(world, monkeypatch):
-    """The file steps run in this process as in their containers, with three requests to a shard."""
-    monkeypatch.setenv("_FSEC_TEAM_KEY", "sk-team")
-    monkeypatch.setenv("OPENAI_BASE_URL", world.emulator.base_url)
-    monkeypatch.setattr(step_executors, "Limits", lambda: Limits(requests=3))
-    monkeypatch.setattr(files, "FIRST_PAUSE_SECONDS", 0)
-    monkeypatch.setattr("flytekitplugins.openai._client.TRANSFER_RETRIES", 0)
+pytestmark = pytest.mark.usefixtures("containers")
 
 
-@pytest.fixture
-def requests_file(tmp_path):
-    """A function that writes requests into a file."""
-
-    def write(requests):
-        (tmp_path / "requests.jsonl").write_bytes(make_jsonl(requests))
-        return tmp_path / "requests.jsonl"
-
-    return write
-
-
-def start(world, name="test", **arguments):
-    return WorkflowRun(world, create_batch(name, SECRET, is_json_iterator=False, **arguments))
-
-
-def lines_in(file):
-    return [json.loads(line) for line in Path(file.download()).read_bytes().splitlines()] if file is not None else []
-
-
-def ids_in(file):
-    return [line["custom_id"] for line in lines_in(file)]
+def long_requests(count, **fields):
+    """Requests of 500 tokens, and at most a few more."""
+    return [make_request(f"r-{number}", content="word " * 499 + "end", **fields) for number in range(count)]
 
 
 def codes_in(file):
@@ -215,10 +185,9 @@ def test_refused_batch_is_made_good_without_its_bad_request(world, requests_file
 
 def test_full_queue_delays_and_fails_nothing(world, requests_file):
     """Ten batches with room for two."""
-    tokens = prompt_tokens(make_request()["body"])
-    world.emulator.change(enqueued_tokens=2 * 3 * tokens, requests_per_second=0.01)
+    world.emulator.change(enqueued_tokens=2 * 3 * 520, requests_per_second=0.01)
     run = start(world)
-    result = run.run(requests_file(make_requests(30)), every=30)
+    result = run.run(requests_file(long_requests(30)), every=30)
     [node] = run.batch_nodes.values()
     assert (result.succeeded, node.state.attempt) == (30, 0)
     assert Counter(world.statuses())["completed"] == 10

@@ -1,17 +1,23 @@
 """A stand-in for FlytePropeller's way through a workflow: its nodes in turn, each with what the others made."""
 
 import itertools
+import json
+import tempfile
+from pathlib import Path
 
-from flytekit import FlyteContextManager
+from flytekit import FlyteContextManager, Secret
 from flytekit.core.type_engine import TypeEngine
 from flytekit.core.workflow import WorkflowBase
 from flytekit.models.literals import Literal, LiteralCollection, LiteralMap
 from flytekit.types.file import JSONLFile
 
+from flytekitplugins.openai import create_batch
 from flytekitplugins.openai.batch.task import BatchEndpointTask
 from tests.builders import serialize
 from tests.service.propeller import End, Node
 from tests.service.world import HOUR
+
+SECRET = Secret(group="team", key="key")
 
 
 class NodeFailedError(Exception):
@@ -84,10 +90,28 @@ class WorkflowRun:
 
     @staticmethod
     def _run_container(node, inputs, **_):
-        return node.flyte_entity.dispatch_execute(FlyteContextManager.current_context(), inputs).literals
+        context = FlyteContextManager.current_context()
+        # Each has a disk of its own: flytekit takes a result whose paths and numbers it has seen for the same one.
+        params = context.user_space_params.builder()
+        params.working_dir = tempfile.mkdtemp()
+        state = context.execution_state.with_params(user_space_params=params.build())
+        with FlyteContextManager.with_context(context.with_execution_state(state)) as container:
+            return node.flyte_entity.dispatch_execute(container, inputs).literals
 
     def _resolved(self, binding):
         if binding.collection is not None:
             items = [self._resolved(item) for item in binding.collection.bindings]
             return Literal(collection=LiteralCollection(items))
         return self._outputs[binding.promise.node_id][binding.promise.var]
+
+
+def start(world, name="test", **arguments):
+    return WorkflowRun(world, create_batch(name, SECRET, is_json_iterator=False, **arguments))
+
+
+def lines_in(file):
+    return [json.loads(line) for line in Path(file.download()).read_bytes().splitlines()] if file is not None else []
+
+
+def ids_in(file):
+    return [line["custom_id"] for line in lines_in(file)]

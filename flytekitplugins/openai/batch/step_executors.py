@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: flytekit reads the types of the interfaces.
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List  # noqa: UP035 (flytekit reads them)
 
@@ -22,11 +22,14 @@ from flytekitplugins.openai.exceptions import TooFewSucceededError
 from .container.deck import publish_report
 from .container.download import CompletedRound, collect, outcomes
 from .container.files import delete_file
+from .container.past_batches import PastBatches
 from .container.progress import StepProgress
 from .container.tasks import account_of, chunks_of, name_of, size_of, working_directory
 from .container.upload import upload_shards
 from .container.upload_names import UploadNames
-from .requests.sharding import Limits, Sharder
+from .records.manifest import Manifest
+from .requests.sharding import Sharder
+from .requests.shards import Limits, limits_of
 from .results.failures import failure_in, is_worth_running_again
 from .results.join import InconsistentResultsError
 from .results.rows import sample_of
@@ -48,7 +51,12 @@ __all__ = [
 ]
 
 BEYOND_ONE_POD = "map a launch plan of the workflow over several inputs instead"
-UPLOADED: dict[str, type] = {"input_file_ids": List[str], "requests": int, "index": JSONLFile}  # noqa: UP006
+UPLOADED: dict[str, type] = {
+    "input_file_ids": List[str],  # noqa: UP006
+    "requests": int,
+    "index": JSONLFile,
+    "manifest": str,
+}
 
 
 class UploadShardsExecutor(ShimTaskExecutor[Any]):
@@ -73,7 +81,10 @@ class UploadAgainExecutor(ShimTaskExecutor[Any]):
             sync_client(account) as client,
             outcomes(rounds, client, account=account, directory=directory) as rows,
         ):
-            return _upload(tt, file, lambda: _worth_running_again(chunks_of(file), rows), may_be_empty=True)
+            limits = [ran.result.get("enqueued_token_limits") or {} for ran in rounds]
+            return _upload(
+                tt, file, lambda: _worth_running_again(chunks_of(file), rows), may_be_empty=True, told_limits=limits
+            )
 
 
 class CollectResultsExecutor(ShimTaskExecutor[Any]):
@@ -103,7 +114,9 @@ class CollectResultsExecutor(ShimTaskExecutor[Any]):
         complaint = tally.complaint(tt.custom["min_success_ratio"], complete_answers=complete)
         batches = [ran.result.get("batches") or [] for ran in rounds]
         rows = sample_of(sample, first)
-        publish_report(tt, batches, tally, page=report, complaint=complaint, rows=rows)
+        # A workflow of an earlier version has none.
+        manifests = [Manifest.decode(text) for text in kwargs.get("manifests") or []]
+        publish_report(tt, batches, tally, page=report, complaint=complaint, rows=rows, manifests=manifests)
         if complaint:
             if tt.custom.get("delete_files") and not tally.succeeded:
                 # Nothing in them succeeded, so nobody will want them.
@@ -127,29 +140,60 @@ class DeleteFilesExecutor(ShimTaskExecutor[Any]):
 def _delete_files(client: "openai.OpenAI", results: Iterable[Mapping[str, Any]], account: Account) -> None:
     """Delete every file that these batches read or wrote."""
     names = ("input_file_id", "output_file_id", "error_file_id")
-    batches = [batch for result in results for batch in result["batches"]]
+    # Those of an earlier run may be reused once more.
+    batches = [batch for result in results for batch in result["batches"] if not batch.get("reused")]
     for file_id in dict.fromkeys(batch.get(name) for batch in batches for name in names):
         if file_id:
             delete_file(client, file_id, account)
 
 
-def _upload(template: TaskTemplate, file: JSONLFile, open_input: Any, *, may_be_empty: bool = False) -> LiteralMap:
-    index = working_directory() / "index.jsonl"
-    sharder = Sharder(template.custom["endpoint"], limits=Limits(), many=BEYOND_ONE_POD, may_be_empty=may_be_empty)
+def _upload(
+    template: TaskTemplate,
+    file: JSONLFile,
+    open_input: Any,
+    *,
+    may_be_empty: bool = False,
+    told_limits: Sequence[Mapping[str, Any]] = (),
+) -> LiteralMap:
+    """Run an upload step.
+
+    Args:
+        template: Its own.
+        file: The input.
+        open_input: Gives the bytes to upload from their beginning.
+        may_be_empty: Whether no requests at all are good.
+        told_limits: How many tokens OpenAI's queue holds, by model, as it said in each earlier round.
+    """
+    index, account = working_directory() / "index.jsonl", account_of(template)
+    endpoint, custom = template.custom["endpoint"], template.custom
+    limits = limits_of(custom.get("enqueued_token_limit"), told_limits)
+    sharder = Sharder(endpoint, limits=limits, many=BEYOND_ONE_POD, may_be_empty=may_be_empty)
     uploads = UploadNames.of(name_of(file), flytekit.current_context().output_metadata_prefix)
-    with StepProgress(template.id.name, total=size_of(file)) as progress, index.open("wb") as target:
-        expires_after = template.custom.get("input_expires_after")
+    within = custom.get("reuse_results_within")
+    with (
+        StepProgress(template.id.name, total=size_of(file)) as progress,
+        index.open("wb") as target,
+        sync_client(account) as client,
+    ):
+        expires_after = custom.get("input_expires_after")
         uploaded = upload_shards(
             open_input,
             sharder,
             uploads=uploads,
-            account=account_of(template),
+            account=account,
             index=target,
             progress=progress,
             # A protobuf Struct turns it into a float.
             expires_after=None if expires_after is None else int(expires_after),
+            past=None if within is None else PastBatches(client, account, endpoint=endpoint, within=within),
+            max_cost_usd=custom.get("max_cost_usd"),
         )
-    outputs = {"input_file_ids": uploaded.file_ids, "requests": uploaded.requests, "index": JSONLFile(str(index))}
+    outputs = {
+        "input_file_ids": uploaded.file_ids,
+        "requests": uploaded.requests,
+        "index": JSONLFile(str(index)),
+        "manifest": uploaded.manifest.encode(),
+    }
     # flytekit refuses a list that an executor returns, because it does not know the type of its items.
     return TypeEngine.dict_to_literal_map(FlyteContextManager.current_context(), outputs, UPLOADED)
 

@@ -1,7 +1,8 @@
 """The steps of `create_batch`: upload an input of any size in shards, run each as a batch, and join the results."""
 
 # No `from __future__ import annotations`: flytekit reads the types of the interfaces.
-from typing import TYPE_CHECKING, Any, Dict, List  # noqa: UP035 (flytekit reads them)
+from collections.abc import Mapping
+from typing import Any, Dict, List  # noqa: UP035 (flytekit reads them)
 
 from flytekit import ImageSpec, kwtypes
 from flytekit.core.interface import Interface
@@ -25,9 +26,6 @@ from .task import (
     UploadJSONLFileTask,
 )
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = [
     "BatchShardsTask",
     "CollectResultsTask",
@@ -40,12 +38,13 @@ __all__ = [
 # What is in a Dict is for flytekit to see: with types it would be another one.
 RESULTS: dict[str, type] = {"results": List[Dict]}  # type: ignore[type-arg]  # noqa: UP006
 RAN: dict[str, type] = {"indexes": List[JSONLFile], **RESULTS}  # noqa: UP006
+COLLECTED: dict[str, type] = {**RAN, "manifests": List[str]}  # noqa: UP006
 
 
 class UploadShardsTask(UploadJSONLFileTask):
     """Checks an input, cuts it into shards, and uploads them.
 
-    `jsonl_in: JSONLFile -> input_file_ids: List[str], requests: int, index: JSONLFile`
+    `jsonl_in: JSONLFile -> input_file_ids: List[str], requests: int, index: JSONLFile, manifest: str`
 
     Args:
         name: Name of the task.
@@ -54,6 +53,9 @@ class UploadShardsTask(UploadJSONLFileTask):
         endpoint: Where every request must go.
         input_expires_after: Seconds after which OpenAI deletes the uploaded files; after 30 days by default.
         may_be_empty: Accept an input without requests.
+        enqueued_token_limit: How many tokens OpenAI's queue holds, of every model or by model.
+        max_cost_usd: US dollars that the requests may cost at most.
+        reuse_results_within: How many seconds old a batch may be whose results are used again.
         **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
     """
 
@@ -69,10 +71,19 @@ class UploadShardsTask(UploadJSONLFileTask):
         endpoint: str = DEFAULTS["endpoint"],
         input_expires_after: int | None = None,
         may_be_empty: bool = False,
+        enqueued_token_limit: int | Mapping[str, int] | None = None,
+        max_cost_usd: float | None = None,
+        reuse_results_within: int | None = None,
         **kwargs: Any,
     ) -> None:
-        optional = {"input_expires_after": input_expires_after, "may_be_empty": may_be_empty}
-        options = {"endpoint": endpoint, **{name: value for name, value in optional.items() if value}}
+        optional = {
+            "input_expires_after": input_expires_after,
+            "may_be_empty": may_be_empty or None,
+            "enqueued_token_limit": enqueued_token_limit,
+            "max_cost_usd": max_cost_usd,
+            "reuse_results_within": reuse_results_within,
+        }
+        options = {"endpoint": endpoint, **{name: value for name, value in optional.items() if value is not None}}
         super().__init__(name, task_config, container_image, options=options, **kwargs)
 
 
@@ -89,7 +100,7 @@ class UploadAgainTask(UploadShardsTask):
 class BatchShardsTask(BatchEndpointTask):
     """Runs any number of uploaded files, each as a batch of its own, by the connector.
 
-    `input_file_ids: List[str], requests: int -> result: Dict`, with the batches in the order of the files.
+    `input_file_ids: List[str], requests: int, manifest: str -> result: Dict`, with the batches in the files' order.
 
     Args:
         name: Name of the task.
@@ -101,7 +112,7 @@ class BatchShardsTask(BatchEndpointTask):
     """
 
     _INTERFACE = Interface(
-        inputs=kwtypes(input_file_ids=List[str], requests=int),  # noqa: UP006
+        inputs=kwtypes(input_file_ids=List[str], requests=int, manifest=str),  # noqa: UP006
         outputs=kwtypes(result=Dict),  # noqa: UP006
     )
 
@@ -127,7 +138,7 @@ class BatchShardsTask(BatchEndpointTask):
 class CollectResultsTask(DownloadJSONFilesTask):
     """Joins the results of all rounds, in input order.
 
-    `indexes: List[JSONLFile], results: List[Dict] -> result: BatchResult`, the first round first.
+    `indexes: List[JSONLFile], results: List[Dict], manifests: List[str] -> result: BatchResult`, the first round first.
 
     Args:
         name: Name of the task.
@@ -141,7 +152,7 @@ class CollectResultsTask(DownloadJSONFilesTask):
     """
 
     _EXECUTOR = CollectResultsExecutor
-    _INTERFACE = Interface(inputs=RAN, outputs=kwtypes(result=BatchResult))
+    _INTERFACE = Interface(inputs=COLLECTED, outputs=kwtypes(result=BatchResult))
 
     def __init__(
         self,
@@ -164,11 +175,11 @@ class CollectResultsTask(DownloadJSONFilesTask):
 class CollectRowsTask(CollectResultsTask):
     """As `CollectResultsTask`, for the rows of a table: its report shows the first of them with their answers.
 
-    `indexes: List[JSONLFile], results: List[Dict], sample: str -> result: BatchResult`. The sample is a JSON list, with
+    Its inputs are those, and `sample: str`. The sample is a JSON list, with
     a dictionary from columns to texts for each of the first requests.
     """
 
-    _INTERFACE = Interface(inputs={**RAN, "sample": str}, outputs=kwtypes(result=BatchResult))
+    _INTERFACE = Interface(inputs={**COLLECTED, "sample": str}, outputs=kwtypes(result=BatchResult))
 
 
 class DeleteFilesTask(FileTask):

@@ -28,7 +28,8 @@ from .container.tasks import FileTask, account_of, chunks_of, name_of, secret_ar
 from .container.upload import upload_shards
 from .container.upload_names import UploadNames
 from .local_run import LocalRunMixin
-from .requests.sharding import Limits, Sharder
+from .requests.sharding import Sharder
+from .requests.shards import Limits
 from .results.counts import Tally, tally_files
 
 __all__ = [

@@ -15,6 +15,7 @@ from flytekit.types.iterator import JSON
 
 from flytekitplugins.openai._names import reserve_name
 
+from .authoring.workflow_arguments import check_costs, check_numbers, seconds_of
 from .control.policy.creation_body import DEFAULTS, check_config
 from .steps import (
     BatchShardsTask,
@@ -27,9 +28,6 @@ from .steps import (
 from .task import BatchResult, OpenAIFileConfig
 
 __all__ = ["batch_for_rows", "create_batch"]
-
-# Of a file. https://platform.openai.com/docs/api-reference/files/create
-SHORTEST_LIFE, LONGEST_LIFE = timedelta(hours=1), timedelta(days=30)
 
 
 def create_batch(  # noqa: PLR0917 (the published signature)
@@ -51,6 +49,9 @@ def create_batch(  # noqa: PLR0917 (the published signature)
     delete_files: bool = False,
     input_expires_after: timedelta | None = None,
     complete_answers: bool = False,
+    enqueued_token_limit: int | Mapping[str, int] | None = None,
+    max_cost_usd: float | None = None,
+    reuse_results_within: timedelta | None = None,
 ) -> Workflow:
     """A workflow that runs any number of requests, and returns each of them once, in input order.
 
@@ -85,6 +86,13 @@ def create_batch(  # noqa: PLR0917 (the published signature)
             default. A batch that has to wait for room needs its file until then.
         complete_answers: Count an answer that was cut off, by the limit of output tokens or a content filter, as failed
             for `min_success_ratio`. It stays in the output file.
+        enqueued_token_limit: How many prompt tokens of a model OpenAI's queue holds for the account, for every model or
+            as a dictionary by model; https://platform.openai.com/settings/organization/limits shows it. No file has
+            more, and batches are created as there is room. By default it is learnt when OpenAI refuses a batch.
+        max_cost_usd: US dollars that a run of the requests may cost, with the longest answers that they allow. If it
+            may cost more, nothing is submitted. It needs the extra `prices`.
+        reuse_results_within: How old a completed batch of the same account may be for its results to be used again, in
+            place of a new batch of exactly the same lines. Only batches of a workflow with this argument are found.
 
     Raises:
         TypeError: `config` is no dictionary, or its metadata is none.
@@ -115,13 +123,17 @@ def _wired(arguments: Mapping[str, Any], *, for_rows: bool = False) -> Workflow:
     """The workflow that these arguments of `create_batch` describe."""
     arguments = {**arguments, "config": {} if arguments["config"] is None else arguments["config"]}
     given = SimpleNamespace(**arguments)
-    _check(given.max_resubmissions, given.min_success_ratio, given.max_concurrent_batches)
-    check_config(given.config)
+    check_numbers(given.max_resubmissions, given.min_success_ratio, given.max_concurrent_batches)
+    check_costs(given.enqueued_token_limit, given.max_cost_usd)
+    check_config(given.config, reserved=1 if given.reuse_results_within is None else 2)
     suffix = given.name.replace(".", "")
     upload = {
         "endpoint": given.config.get("endpoint", DEFAULTS["endpoint"]),
-        "input_expires_after": _seconds(given.input_expires_after),
+        "input_expires_after": seconds_of("input_expires_after", given.input_expires_after),
         "may_be_empty": for_rows,
+        "enqueued_token_limit": given.enqueued_token_limit,
+        "max_cost_usd": given.max_cost_usd,
+        "reuse_results_within": seconds_of("reuse_results_within", given.reuse_results_within),
     }
     files = {
         "task_config": OpenAIFileConfig(given.secret, given.openai_organization, given.openai_project),
@@ -179,7 +191,7 @@ class _Wiring:
         task = (UploadAgainTask if number else UploadShardsTask)(f"openai-file-upload-{self._suffix}{again}", **upload)
         earlier = self._rounds() if number else {}
         uploaded = self._workflow.add_entity(task, jsonl_in=self._workflow.inputs["jsonl_in"], **earlier)
-        files = {output: uploaded.outputs[output] for output in ("input_file_ids", "requests")}
+        files = {output: uploaded.outputs[output] for output in ("input_file_ids", "requests", "manifest")}
         run = BatchShardsTask(f"openai-batch-{self._suffix}{again}", **batch)
         self._uploads.append(uploaded)
         self._batches.append(self._workflow.add_entity(run, **files))
@@ -188,7 +200,8 @@ class _Wiring:
         """Download the results of all rounds, and join them: the output of the workflow."""
         kind = CollectRowsTask if self._sample else CollectResultsTask
         task = kind(f"openai-download-files-{self._suffix}", **options)
-        collected = self._workflow.add_entity(task, **self._rounds(), **self._sample)
+        manifests = [upload.outputs["manifest"] for upload in self._uploads]
+        collected = self._workflow.add_entity(task, **self._rounds(), manifests=manifests, **self._sample)
         self._workflow.add_workflow_output("batch_output", collected.outputs["result"], BatchResult)
         self._downloads.append(collected)
 
@@ -212,22 +225,3 @@ class _Wiring:
             "indexes": [upload.outputs["index"] for upload in self._uploads],
             "results": [batch.outputs["result"] for batch in self._batches],
         }
-
-
-def _seconds(input_expires_after: timedelta | None) -> int | None:
-    if input_expires_after is None:
-        return None
-    if not isinstance(input_expires_after, timedelta) or not SHORTEST_LIFE <= input_expires_after <= LONGEST_LIFE:
-        raise ValueError(
-            f"input_expires_after must be a timedelta from an hour to 30 days, or None, not {input_expires_after!r}."
-        )
-    return int(input_expires_after.total_seconds())
-
-
-def _check(max_resubmissions: int, min_success_ratio: float, max_concurrent_batches: int | None) -> None:
-    if max_resubmissions < 0:
-        raise ValueError(f"max_resubmissions must be 0 or more, not {max_resubmissions!r}.")
-    if not 0 <= min_success_ratio <= 1:
-        raise ValueError(f"min_success_ratio must be between 0 and 1, not {min_success_ratio!r}.")
-    if max_concurrent_batches is not None and max_concurrent_batches < 1:
-        raise ValueError(f"max_concurrent_batches must be 1 or more, or None, not {max_concurrent_batches!r}.")

@@ -73,7 +73,7 @@ def test_download_leaves_the_files_in_the_blob_store(container, openai_emulator,
     assert len(output.read_bytes().splitlines()) == 3
 
 
-UPLOADED = {"input_file_ids": list[str], "requests": int, "index": JSONLFile}
+UPLOADED = {"input_file_ids": list[str], "requests": int, "index": JSONLFile, "manifest": str}
 
 
 def run_batches(emulator, file_ids):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flytekitplugins.openai.batch.costs.prices import Estimate
 from flytekitplugins.openai.batch.report import Report, page, render
-from flytekitplugins.openai.batch.report.prices import Estimate
 from flytekitplugins.openai.batch.results.counts import Kind, Tally
 from flytekitplugins.openai.batch.results.rows import SampleRow
 from flytekitplugins.openai.batch.results.usage import Consumption, Spread, Usage

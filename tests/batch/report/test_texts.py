@@ -2,8 +2,8 @@ from decimal import Decimal
 
 import pytest
 
-from flytekitplugins.openai._text import plural
-from flytekitplugins.openai.batch.report.texts import MOST_CHARACTERS, dollars, seen, share
+from flytekitplugins.openai._text import dollars, plural
+from flytekitplugins.openai.batch.report.texts import MOST_CHARACTERS, seen, share
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from flytekitplugins.openai._lines import whole_lines
 from flytekitplugins.openai.batch.requests import duplicates
 from flytekitplugins.openai.batch.requests.problems import BadRequestsError
-from flytekitplugins.openai.batch.requests.sharding import Complete, Limits, Sharder
+from flytekitplugins.openai.batch.requests.sharding import Complete, Sharder
+from flytekitplugins.openai.batch.requests.shards import Limits
 from tests.builders import ENDPOINT, make_jsonl, make_request, make_requests
 
 EMBEDDINGS = "/v1/embeddings"

@@ -13,6 +13,8 @@ from flytekit.models.task import TaskTemplate
 from flytekitplugins.openai._client import platform_url
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai.batch.container.progress import stderr_console
+from flytekitplugins.openai.batch.costs.estimate import estimate_of
+from flytekitplugins.openai.batch.records.manifest import Manifest
 from flytekitplugins.openai.batch.results.counts import Tally
 from flytekitplugins.openai.batch.results.rows import SampleRow
 
@@ -36,6 +38,7 @@ def publish_report(
     page: Path,
     complaint: str = "",
     rows: Sequence[SampleRow] = (),
+    manifests: Sequence[Manifest] = (),
 ) -> None:
     """Write the report about a step's batches, and show it.
 
@@ -48,6 +51,7 @@ def publish_report(
         page: Where it is written on this machine.
         complaint: Why that is not good enough; "" when it is.
         rows: Of a table, the first ones with their answers.
+        manifests: What was in the files of each round, if that is known.
     """
     try:
         told = report.Report(
@@ -57,6 +61,7 @@ def publish_report(
             tally=tally,
             complaint=complaint,
             rows=rows,
+            estimates=[estimate_of(manifest) for manifest in manifests],
             link=platform_url,
         )
         page = Path(page)

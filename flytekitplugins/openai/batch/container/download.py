@@ -16,7 +16,7 @@ from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._text import plural
 from flytekitplugins.openai.batch.container.files import download_file
 from flytekitplugins.openai.batch.container.progress import StepProgress
-from flytekitplugins.openai.batch.index import read_index
+from flytekitplugins.openai.batch.records.index import read_index
 from flytekitplugins.openai.batch.results.counts import Tally
 from flytekitplugins.openai.batch.results.join import InconsistentResultsError, Round, merge
 from flytekitplugins.openai.batch.results.order import OrderWriter

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,11 +15,17 @@ from flytekitplugins.openai._client import Account, sync_client
 from flytekitplugins.openai._text import plural
 from flytekitplugins.openai.batch.container.files import delete_file, upload_file, uploaded_files
 from flytekitplugins.openai.batch.container.progress import StepProgress
-from flytekitplugins.openai.batch.index import IndexWriter
+from flytekitplugins.openai.batch.costs.budget import over_budget
+from flytekitplugins.openai.batch.costs.estimate import CostEstimate, estimate_of
+from flytekitplugins.openai.batch.records.index import IndexWriter
+from flytekitplugins.openai.batch.records.manifest import Manifest
 from flytekitplugins.openai.batch.requests.problems import BadRequestsError
-from flytekitplugins.openai.batch.requests.sharding import Complete, Shard, Sharder
+from flytekitplugins.openai.batch.requests.sharding import Complete, Sharder
+from flytekitplugins.openai.batch.requests.shards import Shard
 from flytekitplugins.openai.exceptions import InvalidInputError, OpenAIPluginError
 
+from .past_batches import PastBatches
+from .spool import Spool
 from .upload_names import UploadNames
 
 if TYPE_CHECKING:
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Uploaded", "upload_shards"]
 
-# Each takes up to 200 MB of the disk, and so does the shard being written.
-CONCURRENT_UPLOADS = 2
 # Files of an attempt that was killed are younger than this.
 LEFTOVER_SECONDS = 72 * 3600.0
 
@@ -43,10 +44,12 @@ class Uploaded:
     Attributes:
         file_ids: The shards' files at OpenAI, in the order of the shards.
         requests: How many there are in all of them.
+        manifest: What is in the files.
     """
 
     file_ids: list[str]
     requests: int
+    manifest: Manifest
 
 
 def upload_shards(
@@ -59,6 +62,8 @@ def upload_shards(
     progress: StepProgress,
     name_of: Callable[[Shard], str] | None = None,
     expires_after: int | None = None,
+    past: PastBatches | None = None,
+    max_cost_usd: float | None = None,
 ) -> Uploaded:
     """Upload an input in as many files as it needs.
 
@@ -73,9 +78,11 @@ def upload_shards(
         progress: What is shown meanwhile.
         name_of: Names the files in another way.
         expires_after: Seconds after which OpenAI deletes them.
+        past: The batches whose results may be used again; `None`: each file is uploaded.
+        max_cost_usd: US dollars that the requests may cost at most; `None`: any amount.
 
     Raises:
-        InvalidInputError: The input cannot be sent.
+        InvalidInputError: The input cannot be sent, or may cost too much.
         RefusedError: OpenAI refuses a file or the key.
         UnavailableError: OpenAI was not reached.
     """
@@ -84,20 +91,27 @@ def upload_shards(
         name = (name_of or uploads.file_name)(shard)
         return upload_file(client, path, name=name, account=account, expires_after=expires_after)
 
-    with sync_client(account) as client, _Spool(send) as spool:
+    with sync_client(account) as client, Spool(send, past) as spool:
         writer = IndexWriter(index)
         read = 0
         try:
             for event in sharder.cut(open_input):
                 if isinstance(event, Complete):
-                    spool.upload(event.shard)
+                    if not spool.is_closed:
+                        spool.upload(event.shard)
+                        estimate = estimate_of(sharder.manifest(reused=spool.reused))
+                        spool.is_closed = bool(max_cost_usd is not None and over_budget(estimate, max_cost_usd))
                     continue
-                spool.write(event.shard, event.data)
-                writer.add(event.shard.number, event.custom_ids)
+                if not spool.is_closed:
+                    spool.write(event.shard, event.data)
+                    writer.add(event.shard.number, event.custom_ids)
                 read += len(event.data)
                 checked, uploaded = plural(sharder.requests, "request"), plural(spool.done, "file")
                 progress.show(f"{checked} checked, {uploaded} uploaded", done=read)
             writer.flush()
+            manifest = sharder.manifest(digests=spool.digests, reused=spool.reused)
+            estimate = estimate_of(manifest)
+            _check_budget(estimate, max_cost_usd)
             file_ids = spool.file_ids()
             if uploads.attempt != "0":
                 # At the end, because a file that an earlier attempt was sending when it was killed may arrive late.
@@ -112,77 +126,22 @@ def upload_shards(
             if isinstance(error, BadRequestsError):
                 raise InvalidInputError(f"The input{uploads.title} was not submitted: {error}.") from None
             raise
-        sent = f"{plural(sharder.requests, 'request')} uploaded, in {plural(len(file_ids), 'file')}"
-        progress.show(sent if file_ids else "nothing to upload", done=read)
-        return Uploaded(file_ids, sharder.requests)
+        progress.show(_told(estimate), done=read)
+        return Uploaded(file_ids, sharder.requests, manifest)
 
 
-class _Spool:
-    """Writes shards to the disk, uploads them in the background, and removes them."""
+def _check_budget(estimate: CostEstimate, max_cost_usd: float | None) -> None:
+    if max_cost_usd is not None and (reason := over_budget(estimate, max_cost_usd)):
+        raise BadRequestsError(reason)
 
-    def __init__(self, send: Callable[[Path, Shard], str]) -> None:
-        self._send = send
-        self._directory = Path(tempfile.mkdtemp(prefix="shards-"))
-        self._pool = ThreadPoolExecutor(CONCURRENT_UPLOADS, thread_name_prefix="upload")
-        self._written: dict[int, BinaryIO] = {}
-        self._uploads: dict[int, Future[str]] = {}
 
-    @property
-    def done(self) -> int:
-        """How many files have been uploaded."""
-        return sum(upload.done() for upload in self._uploads.values())
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything may have been uploaded."""
-        return bool(self._uploads)
-
-    def write(self, shard: Shard, data: bytes) -> None:
-        """Add lines to a shard."""
-        if shard.number not in self._written:
-            self._written[shard.number] = self._path(shard.number).open("wb")
-        self._written[shard.number].write(data)
-
-    def upload(self, shard: Shard) -> None:
-        """Upload a complete shard; waits while too many are being uploaded."""
-        self._written.pop(shard.number).close()
-        self._uploads[shard.number] = self._pool.submit(self._upload, shard)
-        while len(running := [upload for upload in self._uploads.values() if not upload.done()]) > CONCURRENT_UPLOADS:
-            wait(running, return_when=FIRST_COMPLETED)
-        for upload in self._uploads.values():
-            if upload.done():
-                upload.result()
-
-    def file_ids(self) -> list[str]:
-        """The files' ids, in the order of the shards, once all are there."""
-        return [self._uploads[number].result() for number in sorted(self._uploads)]
-
-    def abandon(self) -> Iterator[str]:
-        """Stop uploading; returns the ids of files that were uploaded, or are just being uploaded."""
-        for upload in self._uploads.values():
-            upload.cancel()
-        for upload in self._uploads.values():
-            if not upload.cancelled() and upload.exception() is None:
-                yield upload.result()
-
-    def _upload(self, shard: Shard) -> str:
-        path = self._path(shard.number)
-        try:
-            return self._send(path, shard)
-        finally:
-            path.unlink()
-
-    def _path(self, number: int) -> Path:
-        return self._directory / f"{number}.jsonl"
-
-    def __enter__(self) -> _Spool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        for target in self._written.values():
-            target.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+def _told(estimate: CostEstimate) -> str:
+    """`1,000 requests uploaded, in 1 file (300,000 prompt tokens: ...)`, and what is reused."""
+    reused = f"the results of {plural(estimate.reused, 'file')} are there already, and are reused"
+    if not estimate.files:
+        return reused if estimate.reused else "nothing to upload"
+    sent = f"{plural(estimate.requests, 'request')} uploaded, in {plural(estimate.files, 'file')} ({estimate})"
+    return f"{sent}; {reused}" if estimate.reused else sent
 
 
 def _delete_leftovers(

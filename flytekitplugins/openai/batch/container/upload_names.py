@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
-from flytekitplugins.openai.batch.requests.sharding import Shard
+from flytekitplugins.openai.batch.requests.shards import Shard
 
 __all__ = ["UploadNames"]
 

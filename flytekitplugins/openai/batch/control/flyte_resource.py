@@ -16,6 +16,7 @@ from flytekit.models.literals import LiteralMap
 from flytekitplugins.openai._client import platform_url
 
 from .policy.task_phase import result_of, summary_of
+from .policy.task_plan import TaskPlan
 from .state import history
 from .state.phase import Phase
 from .state.snapshot import BatchSnapshot
@@ -37,7 +38,7 @@ async def as_resource(result: PollResult, spec: TaskSpec) -> Resource:
     if plan is None:
         return resource
     if info.phase is Phase.SUCCEEDED:
-        output = plan.batches[0].result if spec.shards is None else result_of(plan, spec.shards)
+        output = plan.batches[0].result if spec.shards is None else _result_of_files(plan, spec)
         resource.outputs = await _as_literals(output)
     resource.custom_info = summary_of(plan) or None
     return resource
@@ -64,6 +65,10 @@ def _links(batch_ids: Sequence[str]) -> list[TaskLog]:
     names = ["OpenAI batch"] if len(urls) == 1 else [f"OpenAI batch {number}" for number in range(1, len(urls) + 1)]
     # Without the flag Flyte shows no link of a task before it is RUNNING.
     return [TaskLog(uri=url, name=name, ShowWhilePending=True) for url, name in zip(urls, names, strict=True)]
+
+
+def _result_of_files(plan: TaskPlan, spec: TaskSpec) -> dict[str, Any]:
+    return result_of(plan, spec.files, reused=set(spec.reused.values()))
 
 
 async def _as_literals(output: dict[str, Any]) -> LiteralMap:

@@ -35,6 +35,7 @@ class Observer:
         first = files[0] if files else ""
         if self._spec.batch_id and first not in current:
             ids[first] = self._spec.batch_id
+        ids |= {file_id: batch_id for file_id, batch_id in self._spec.reused.items() if file_id not in current}
         due = sorted(ids, key=lambda file_id: state.polled_at.get(ids[file_id], 0.0))[:MAX_RETRIEVED]
         if len(due) == 1:
             # Most tasks have one batch: its error is the task's.
@@ -55,6 +56,12 @@ class Observer:
                 if reply.id in state.final:
                     state.final[reply.id] = self.owned(state.final[reply.id], file_id)
         return current
+
+    async def reused_batches(self) -> dict[str, BatchSnapshot]:
+        """The batches of earlier runs that stand for files of the task, keyed by the ids of those."""
+        reused = self._spec.reused
+        batches = await asyncio.gather(*map(self._retrieve, reused.values()))
+        return {file_id: self.owned(batch, file_id) for file_id, batch in zip(reused, batches, strict=True)}
 
     async def other_batches(self, current: Mapping[str, BatchSnapshot]) -> list[BatchSnapshot]:
         """All other batches of the task's node, of every attempt.

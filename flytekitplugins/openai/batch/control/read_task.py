@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flytekit.models.literals import LiteralMap
@@ -12,6 +12,7 @@ from flytekit.models.task import TaskExecutionMetadata
 from flytekitplugins.openai._arguments import check_arguments
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
+from flytekitplugins.openai.batch.records.manifest import Manifest
 from flytekitplugins.openai.exceptions import InvalidInputError
 
 from .policy.creation_body import METADATA_ENTRIES, creation_body
@@ -39,11 +40,16 @@ def read_task(
         InvalidInputError: It was given no file id, its config cannot be sent, or its batches could not be found again.
     """
     files, requests = read_files(inputs)
+    manifest = _read_manifest(inputs, files)
+    # Each batch will have one in its metadata.
+    has_digests = any(entry.digest for entry in manifest.files) if manifest else False
     spec = TaskSpec(
         **read_account(custom),
         batch_id="",
         partial_results=bool(custom.get("partial_results")),
-        request=_read_request(custom, inputs, output_prefix=output_prefix, execution=execution),
+        request=_read_request(
+            custom, inputs, output_prefix=output_prefix, execution=execution, entries=METADATA_ENTRIES - has_digests
+        ),
         shards=files,
         requests=requests,
         max_concurrent_batches=_whole(custom.get("max_concurrent_batches")),
@@ -51,6 +57,7 @@ def read_task(
         delete_files=bool(custom.get("delete_files")),
         local=execution is None,
         created_at=int(time.time()),
+        manifest=manifest.encode() if manifest else None,
     )
     if spec.key is None and files is not None:
         raise InvalidInputError(
@@ -79,12 +86,29 @@ def read_files(inputs: LiteralMap | None) -> tuple[list[str] | None, int | None]
     return files, count.scalar.primitive.integer if count is not None else None
 
 
+def _read_manifest(inputs: LiteralMap | None, files: Sequence[str] | None) -> Manifest | None:
+    """What is in the files, as the upload step says; one of an older version does not."""
+    literal = inputs.literals.get("manifest") if inputs is not None else None
+    if literal is None:
+        return None
+    try:
+        manifest = Manifest.decode(literal.scalar.primitive.string_value)
+    except ValueError as error:
+        raise InvalidInputError(f"The manifest of the input files cannot be read: {error}.") from None
+    if len(manifest.files) != len(files or ()):
+        raise InvalidInputError(
+            f"The manifest is of {len(manifest.files):,} files, and the task was given {len(files or ()):,}."
+        )
+    return manifest
+
+
 def _read_request(
     custom: Mapping[str, Any],
     inputs: LiteralMap | None,
     *,
     output_prefix: str,
     execution: TaskExecutionMetadata | None,
+    entries: int,
 ) -> dict[str, Any]:
     """The body that creates a batch of the task, as far as it is the same for all of them."""
     literals = inputs.literals if inputs is not None else {}
@@ -93,7 +117,7 @@ def _read_request(
         check_arguments(config, where="batch task's config")
     except ValueError as error:
         raise InvalidInputError(str(error)) from None
-    request = creation_body(config, key=_read_key(output_prefix), tags=_read_tags(execution))
+    request = creation_body(config, key=_read_key(output_prefix), tags=_read_tags(execution), entries=entries)
     if "input_file_ids" in literals:
         return request
     literal = literals.get("input_file_id")

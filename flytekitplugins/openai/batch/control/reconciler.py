@@ -59,7 +59,7 @@ class Reconciler:
         Args:
             current: The task's current batches, keyed by input file id. They count even when OpenAI's list lacks them.
         """
-        current = current or {}
+        current = current or await self._observer.reused_batches()
         plan = await self._submit_due(await self._list_and_plan(current), current)
         plan = await self._observer.with_full_batches(plan)
         try:
@@ -105,6 +105,8 @@ class Reconciler:
             adopted={batch.id for batch in current.values()},
             invisible=invisible,
             max_concurrent_batches=self._spec.max_concurrent_batches,
+            manifest=self._spec.contents,
+            cut_again=self._spec.tolerant,
             now=self._now,
         )
 
@@ -148,7 +150,13 @@ class Reconciler:
         """Create the batch of a file. Until the reply arrives, there may be a batch that this process does not know."""
         spec, was_unsure = self._spec, self._state.may_have_unknown_batch
         file_id = spec.files[index]
-        body = shard_creation_body(spec.request or {}, input_file_id=file_id, number=index, of=len(spec.files))
+        body = shard_creation_body(
+            spec.request or {},
+            input_file_id=file_id,
+            number=index,
+            of=len(spec.files),
+            digest=spec.contents.files[index].digest if spec.contents else "",
+        )
         self._state.may_have_unknown_batch = True
         try:
             batch = await self._api.create(body)

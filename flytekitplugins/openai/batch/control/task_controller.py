@@ -168,7 +168,8 @@ class TaskController:
             log_batch_errors(plan.batches, task=spec.display_name)
         if info.phase is Phase.FAILED:
             if spec.delete_files:
-                await delete_input_files(BatchesAPI(account), spec.files, task=spec.display_name)
+                uploaded = [file_id for file_id in spec.files if file_id not in spec.reused]
+                await delete_input_files(BatchesAPI(account), uploaded, task=spec.display_name)
             info = _with_key_used(info, plan, account)
         if plan.waiting and not state.waiting:
             log_waiting(plan.waiting, task=spec.display_name)

@@ -4,7 +4,7 @@ In: the batch objects, and the counts of the results. Out: the page as HTML.
 
 - `page` has what is shown, and `report.html` how; `texts` formats numbers.
 - `advice` says what to do about an error, by its code and status.
-- `timeline` draws the batches over time, `histogram` the tokens, and `prices` estimates the cost.
+- `timeline` draws the batches over time, and `histogram` the tokens.
 """
 
 from .page import Report, render

@@ -24,7 +24,7 @@ BY_CODE = {
     "internal_error": TROUBLE,
     "server_error": TROUBLE,
     "rate_limit_exceeded": "Too many requests at once for the model; if it persists, set max_concurrent_batches.",
-    "token_limit_exceeded": "OpenAI's queue was full. Run it again later, with max_concurrent_batches or fewer tokens.",
+    "token_limit_exceeded": "OpenAI's queue was full, or too small for the file: set enqueued_token_limit to its size.",
     "insufficient_quota": "The account has no credit left: add some, then run it again.",
     "billing_hard_limit_reached": "The account's spending limit is reached: raise it, then run it again.",
     "context_length_exceeded": "Shorten the prompt, or use a model with a larger context.",

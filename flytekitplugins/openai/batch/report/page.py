@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache, cached_property
 from typing import Any
 
 import jinja2
 
-from flytekitplugins.openai._text import plural, shortened
+from flytekitplugins.openai._text import dollars, plural, shortened
 from flytekitplugins.openai.batch.control.state.history import moment
 from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.costs.estimate import CostEstimate
+from flytekitplugins.openai.batch.costs.prices import SYNCHRONOUS, Estimate, estimate_cost
 from flytekitplugins.openai.batch.results.counts import Kind, Tally
 from flytekitplugins.openai.batch.results.rows import SampleRow
 
 from .advice import advice_for
 from .histogram import Bar, bars_of
-from .prices import Estimate, estimate_cost
-from .texts import dollars, seen, share
+from .texts import seen, share
 from .timeline import Span, Stay, duration, phases_of, stays_in, ticks_of
 
 __all__ = ["Report", "render"]
@@ -68,6 +70,7 @@ class Report:
         tally: The counts of the requests.
         complaint: Why that is not good enough; "" when it is.
         rows: Of a table, the first ones with their answers.
+        estimates: What the requests of each run were estimated to cost before they were submitted, if that is known.
         link: Where OpenAI shows a batch, by its id.
     """
 
@@ -77,6 +80,7 @@ class Report:
     tally: Tally
     complaint: str = ""
     rows: Sequence[SampleRow] = ()
+    estimates: Sequence[CostEstimate] = ()
     link: Callable[[str], str | None] = lambda _: None
 
     @cached_property
@@ -145,7 +149,22 @@ class Report:
     @cached_property
     def cost(self) -> Estimate | None:
         """What it cost, if prices are installed."""
-        return estimate_cost(self.tally.consumption.by_model)
+        return estimate_cost(self.tally.consumption.bought)
+
+    @property
+    def synchronous(self) -> Decimal:
+        """What the same would have cost without a batch."""
+        return self.cost.total / SYNCHRONOUS if self.cost else Decimal(0)
+
+    @property
+    def estimate(self) -> CostEstimate | None:
+        """What the first run was estimated to cost."""
+        return self.estimates[0] if self.estimates else None
+
+    @property
+    def reused(self) -> int:
+        """For how many files the results of an earlier run were used."""
+        return sum(estimate.reused for estimate in self.estimates)
 
 
 def parted(run: Sequence[Lane]) -> tuple[list[Lane], list[Lane]]:

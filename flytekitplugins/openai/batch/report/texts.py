@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from flytekitplugins.openai._text import shortened
 
-__all__ = ["dollars", "seen", "share"]
+__all__ = ["seen", "share"]
 
 # Characters that are shown of a text from outside.
 MOST_CHARACTERS = 1_000
@@ -41,10 +40,3 @@ def share(part: float, whole: float) -> str:
     if 99.9 < percent < 100:
         return "> 99.9 %"
     return f"{percent:.1f} %" if percent not in (0, 100) else f"{percent:.0f} %"
-
-
-def dollars(amount: Decimal) -> str:
-    """`$1,234.50`, `$0.0031`: to the cent, or to two digits if it is less than that."""
-    if amount >= Decimal("0.01") or not amount:
-        return f"${amount:,.2f}"
-    return f"${amount:,.{1 - amount.adjusted()}f}"

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["CHAT_COMPLETIONS", "EMBEDDINGS", "MODERATIONS", "NEEDED", "RESPONSES", "VERSION", "canonical_endpoint"]
+__all__ = [
+    "CHAT_COMPLETIONS",
+    "COMPLETIONS",
+    "EMBEDDINGS",
+    "MODERATIONS",
+    "NEEDED",
+    "RESPONSES",
+    "VERSION",
+    "canonical_endpoint",
+]
 
 # The moderation endpoint has a default model; every other must be told one.
 # https://platform.openai.com/docs/api-reference/moderations/create#moderations-create-model
 MODERATIONS = "/v1/moderations"
 EMBEDDINGS = "/v1/embeddings"
 CHAT_COMPLETIONS = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 RESPONSES = "/v1/responses"
 # Without it OpenAI fails the whole batch, for one such line.
 NEEDED = {CHAT_COMPLETIONS: "messages", RESPONSES: "input", EMBEDDINGS: "input", MODERATIONS: "input"}

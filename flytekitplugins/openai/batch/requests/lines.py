@@ -6,72 +6,22 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
-from .endpoints import CHAT_COMPLETIONS, EMBEDDINGS, MODERATIONS, NEEDED, RESPONSES, VERSION, canonical_endpoint
+from .endpoints import CHAT_COMPLETIONS, MODERATIONS, NEEDED, RESPONSES, canonical_endpoint
 from .line_problems import problems_of, refuse_constant, syntax_problem
 from .problems import Problems
+from .request_line import LooseBody, RequestLine, line_decoder
+from .tokens import Load, TokenCounter
 
-__all__ = [
-    "Block",
-    "RequestLine",
-    "RequestReader",
-]
-
-
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-# What a line must be, for the decoder to let it pass at full speed. What it stops is looked at again, one line at a
-# time, by `RequestReader._look_closely`: which finds what is wrong, or nothing.
-class _Body(msgspec.Struct, gc=False):
-    model: Text
-    stream: None = None
-
-
-class _ChatBody(msgspec.Struct, gc=False):
-    model: Text
-    messages: msgspec.Raw
-    stream: None = None
-
-
-class _ResponseBody(msgspec.Struct, gc=False):
-    model: Text
-    input: msgspec.Raw
-    stream: None = None
-
-
-class _ModerationBody(msgspec.Struct, gc=False):
-    input: msgspec.Raw
-    model: Text | None = None
-    stream: None = None
-
-
-class _EmbeddingsBody(msgspec.Struct):
-    model: Text
-    input: Text | Annotated[list[Any], msgspec.Meta(min_length=1)]
-    stream: None = None
-
-
-class RequestLine(msgspec.Struct, gc=False):
-    """The parts of a request that are checked."""
-
-    custom_id: str
-    body: _Body | _ModerationBody | _EmbeddingsBody
+__all__ = ["Block", "RequestReader"]
 
 
 # How the needed field may begin. It is not decoded, which would take half as long again.
 _BEGINNINGS = {CHAT_COMPLETIONS: frozenset(b"["), **dict.fromkeys((RESPONSES, MODERATIONS), frozenset(b'["'))}
 # `null`, `[]` and `""` have no more bytes. What has as few is looked at closely.
 NOTHING = 4
-_BODIES = {
-    CHAT_COMPLETIONS: _ChatBody,
-    RESPONSES: _ResponseBody,
-    MODERATIONS: _ModerationBody,
-    EMBEDDINGS: _EmbeddingsBody,
-}
 
 
 @dataclass(frozen=True)
@@ -104,6 +54,7 @@ class RequestReader:
         self.line = 0
         self._problems = problems
         self._decode: Callable[[bytes], RequestLine] | None = None
+        self._counter: TokenCounter | None = None
         self._needed = ""
         self._beginnings: frozenset[int] = frozenset()
         if endpoint is not None:
@@ -130,8 +81,13 @@ class RequestReader:
             [number for number, _, _ in kept],
         )
 
+    def load_of(self, requests: Sequence[RequestLine]) -> Load:
+        """The tokens of requests that were read."""
+        # Without an endpoint there is no request.
+        return self._counter.load_of([request.body for request in requests]) if self._counter is not None else Load()
+
     def _expect(self, endpoint: str) -> None:
-        self.endpoint, self._decode = endpoint, _decoder(endpoint)
+        self.endpoint, self._decode, self._counter = endpoint, line_decoder(endpoint), TokenCounter(endpoint)
         canonical = canonical_endpoint(endpoint)
         self._needed = NEEDED.get(canonical, "")
         self._beginnings = _BEGINNINGS.get(canonical, frozenset())
@@ -184,21 +140,4 @@ class RequestReader:
         if problems:
             return None
         body = request["body"]
-        return RequestLine(request["custom_id"], _EmbeddingsBody(body.get("model"), body.get("input")))
-
-
-def _decoder(endpoint: str) -> Callable[[bytes], RequestLine]:
-    canonical = canonical_endpoint(endpoint)
-    # The forms of it that a line may have; any other is looked at closely.
-    urls = tuple(dict.fromkeys((endpoint, canonical, canonical.removeprefix(VERSION))))
-    kind = msgspec.defstruct(
-        "Request",
-        [
-            ("custom_id", Text),
-            ("method", Literal["POST"]),
-            ("url", Literal[urls]),
-            ("body", _BODIES.get(canonical, _Body)),
-        ],
-        gc=False,
-    )
-    return cast(Callable[[bytes], RequestLine], msgspec.json.Decoder(kind).decode)
+        return RequestLine(request["custom_id"], LooseBody(body.get("model"), body))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from flytekitplugins.openai._text import plural
 
 __all__ = ["SHOWN", "BadRequestsError", "Problems"]
 
@@ -13,7 +15,16 @@ LONGEST_DETAIL = 200
 
 
 class BadRequestsError(ValueError):
-    """An input cannot be sent. Its text continues a sentence after the input's name and a colon."""
+    """An input cannot be sent. Its text continues a sentence after the input's name and a colon.
+
+    Args:
+        text: The rest of the sentence.
+        details: What is wrong, one by one, if it is more than the text.
+    """
+
+    def __init__(self, text: str, details: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.details = list(details) or [text]
 
 
 class Problems:
@@ -49,6 +60,17 @@ class Problems:
 
     def __bool__(self) -> bool:
         return bool(self._counts)
+
+    @property
+    def details(self) -> list[str]:
+        """The first problems of each kind, one by one, and how many more of the kind there are."""
+        told: list[str] = []
+        for kind, shown in self._first.items():
+            more = self._counts[kind] - len(shown)
+            told += shown
+            if more:
+                told.append(f"{plural(more, 'more line')} like {'it' if len(shown) == 1 else 'these'}")
+        return told
 
     def __str__(self) -> str:
         total = self.count

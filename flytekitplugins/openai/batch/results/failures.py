@@ -34,6 +34,8 @@ NO_ANSWER, EMPTY_ANSWER, UNREADABLE = "no_answer", "empty_answer", "unreadable_l
 CODES_WORTH_IT = frozenset(
     {
         *("batch_expired", "batch_cancelled", "request_timeout", "rate_limit_exceeded", "server_error"),
+        # Of a file that was too large for OpenAI's queue: the next one is smaller.
+        "token_limit_exceeded",
         *(MISSING, INTERNAL, NO_ANSWER, EMPTY_ANSWER, UNREADABLE),
     }
 )

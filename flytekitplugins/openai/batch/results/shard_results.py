@@ -104,6 +104,8 @@ class ShardResults:
         self._salvaged: dict[str, bytes] = {}
         for number, path in enumerate(paths):
             self._scan(number, path)
+        if batch.get("reused"):
+            self.consumption.reused = dict(self.consumption.by_model)
         # Windows would otherwise change the ends of lines.
         self._files = [os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for path in paths]
 

@@ -32,6 +32,10 @@ class Usage:
         self.output_tokens += more.output_tokens
         self.reasoning_tokens += more.reasoning_tokens
 
+    def less(self, part: Usage) -> Usage:
+        """These counts without those of a part."""
+        return Usage(**{name: count - getattr(part, name) for name, count in vars(self).items()})
+
 
 @dataclass
 class Spread:
@@ -85,11 +89,13 @@ class Consumption:
         by_model: The tokens.
         spread: How many answers took how many output tokens.
         cut_off: How many answers are not the whole ones, because of their length or a content filter.
+        reused: The tokens of answers that an earlier run has paid for; they are in `by_model`, too.
     """
 
     by_model: dict[str, Usage] = field(default_factory=dict)
     spread: Spread = field(default_factory=Spread)
     cut_off: int = 0
+    reused: dict[str, Usage] = field(default_factory=dict)
 
     def of(self, model: str) -> Usage:
         """The usage of one model, to add to; the model is "" if the server does not name it."""
@@ -107,6 +113,13 @@ class Consumption:
             self.of(model).add(usage)
         self.spread.merge(more.spread)
         self.cut_off += more.cut_off
+        for model, usage in more.reused.items():
+            self.reused.setdefault(model, Usage()).add(usage)
+
+    @property
+    def bought(self) -> dict[str, Usage]:
+        """The tokens that this run paid for, by model."""
+        return {model: usage.less(self.reused.get(model, Usage())) for model, usage in self.by_model.items()}
 
     @property
     def usage(self) -> Usage:

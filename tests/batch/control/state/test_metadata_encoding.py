@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytekitplugins.openai.batch.connector import BatchEndpointMetadata
+from flytekitplugins.openai.batch.connector import ID_BYTES, BatchEndpointMetadata
+from flytekitplugins.openai.batch.control.state.metadata_encoding import MAX_BYTES
+from flytekitplugins.openai.batch.records.manifest import FileEntry, Manifest
 from flytekitplugins.openai.exceptions import InvalidMetadataError
 
 REFUSAL = (
@@ -114,6 +116,33 @@ def test_hostile_pickle_is_refused_and_not_run(tmp_path, protocol, wrapped):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize(
+    ("digest", "reused"), [("0123456789abcdef", ""), ("", "batch_0123456789abcdef0123456789abcdef")]
+)
+def test_metadata_of_the_largest_task_is_within_the_limit(digest, reused):
+    """Five hundred files with all that may be known of them, and all metadata of the user's that OpenAI takes."""
+    entry = FileEntry(0, 50_000, 10_000_000, 10_000_000, digest, reused)
+    manifest = Manifest(("gpt-4o-mini-2024-07-18",), (entry,) * 500, limits={"gpt-4o-mini-2024-07-18": 100_000_000})
+    metadata = BatchEndpointMetadata(
+        "org-0123456789abcdef",
+        "batch_0123456789abcdef0123456789abcdef",
+        request={"metadata": {f"{n:064}": "x" * 250 for n in range(15)}},
+        shards=[f"file-{n:022}" for n in range(500)],
+        manifest=manifest.encode(),
+    )
+    assert len(metadata.encode()) < MAX_BYTES - ID_BYTES
+    assert BatchEndpointMetadata.decode(metadata.encode()) == metadata
+
+
+@pytest.mark.parametrize("files", [0, 2])
+def test_manifest_of_other_files_is_refused(files):
+    """It would be counted against the wrong ones."""
+    manifest = Manifest(("m",), (FileEntry(0, 1, 1),) * files).encode()
+    metadata = BatchEndpointMetadata(None, "batch_1", shards=["file-1"], manifest=manifest)
+    with pytest.raises(InvalidMetadataError):
+        BatchEndpointMetadata.decode(metadata.encode())
+
+
 @given(st.binary() | st.binary().map(lambda tail: PUBLISHED[:-20] + tail))
 def test_any_bytes_are_metadata_or_refused(data):
     """No bytes make the reader raise anything else."""
@@ -145,14 +174,14 @@ def test_any_bytes_are_metadata_or_refused(data):
         b'{"batch_id": "batch_1", "openai_org": null, "secret_arg": ["key"]}',
         b'{"batch_id": "batch_1", "openai_org": null, "partial_results": "yes"}',
         b'{"a":' * 3_000,
-        b'{"batch_id": "batch_1", "openai_org": "' + b"x" * 40_000 + b'"}',
+        b'{"batch_id": "batch_1", "openai_org": "' + b"x" * 70_000 + b'"}',
         b'{"batch_id": "batch_1", "openai_org": 5}',
         b"\x80\x05.",
         b"\xff" * 10,
         pickle.dumps({"batch_id": "batch_1"}),
         pickle.dumps(BatchEndpointMetadata),
         pickled_by_the_published_package(batch_id=7),
-        pickled_by_the_published_package(padding="x" * 40_000),
+        pickled_by_the_published_package(padding="x" * 70_000),
     ],
 )
 def test_bytes_that_are_not_metadata_are_refused_in_one_sentence(data):

@@ -7,6 +7,7 @@ from typing import Any
 
 from flytekitplugins.openai._arguments import whole_numbers
 from flytekitplugins.openai.batch.idempotency_key import TAG, IdempotencyKey
+from flytekitplugins.openai.batch.records.manifest import DIGEST
 
 __all__ = ["check_config", "creation_body", "shard_creation_body"]
 
@@ -17,11 +18,15 @@ METADATA_KEY_LENGTH = 64
 METADATA_VALUE_LENGTH = 512
 
 
-def check_config(config: Mapping[str, Any]) -> None:
+def check_config(config: Mapping[str, Any], *, reserved: int = 1) -> None:
     """Find out whether batches of several files can be made with a task's config.
 
     What OpenAI refuses in it, it refuses only when everything has been uploaded. Of its parameters there are more and
     more, so that only its metadata is looked at, whose limits have always been the same.
+
+    Args:
+        config: The task's.
+        reserved: How many of the metadata's entries are the connector's own.
 
     Raises:
         TypeError: It is no dictionary, or its metadata is none, or has something else than texts in it.
@@ -32,11 +37,13 @@ def check_config(config: Mapping[str, Any]) -> None:
     metadata = config.get("metadata") or {}
     if not isinstance(metadata, Mapping):
         raise TypeError(f"The metadata in config must be a dictionary, not {metadata!r}.")
-    own = [name for name in metadata if name != TAG]
-    if len(own) >= METADATA_ENTRIES:
+    own = [name for name in metadata if name not in (TAG, DIGEST)]
+    if len(own) > METADATA_ENTRIES - reserved:
+        most = METADATA_ENTRIES - reserved
+        reason = "one of OpenAI's 16 is" if reserved == 1 else "two of OpenAI's 16 are"
         raise ValueError(
-            f"The metadata in config has {len(own)} entries; at most {METADATA_ENTRIES - 1} are allowed, because "
-            f"one of OpenAI's {METADATA_ENTRIES} is reserved for the connector."
+            f"The metadata in config has {len(own)} entries; at most {most} are allowed, because {reason} reserved for "
+            "the connector."
         )
     for name, value in metadata.items():
         if not isinstance(name, str) or not isinstance(value, str):
@@ -52,7 +59,11 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def creation_body(
-    config: Mapping[str, Any], *, key: IdempotencyKey | None = None, tags: Mapping[str, str] | None = None
+    config: Mapping[str, Any],
+    *,
+    key: IdempotencyKey | None = None,
+    tags: Mapping[str, str] | None = None,
+    entries: int = METADATA_ENTRIES,
 ) -> dict[str, Any]:
     """What a task asks for, but for the file.
 
@@ -60,27 +71,39 @@ def creation_body(
         config: The task's, which is left as it is.
         key: Goes into the batch's metadata, unless all its entries are the user's own.
         tags: More entries for people to read, as far as there is room.
+        entries: How many there may be.
     """
     request: dict[str, Any] = {**DEFAULTS, **whole_numbers(config)}
     metadata = request.get("metadata")
     if key is not None and isinstance(metadata, (Mapping, type(None))):
-        request["metadata"] = _tagged(metadata or {}, {TAG: key.tag, **(tags or {})})
+        request["metadata"] = _tagged(metadata or {}, {TAG: key.tag, **(tags or {})}, entries)
     return request
 
 
-def shard_creation_body(request: Mapping[str, Any], *, input_file_id: str, number: int, of: int) -> dict[str, Any]:
-    """The request for one file of the task's; of several, its metadata tells which one it is, counted from 1."""
+def shard_creation_body(
+    request: Mapping[str, Any], *, input_file_id: str, number: int, of: int, digest: str = ""
+) -> dict[str, Any]:
+    """The request for one file of the task's.
+
+    Args:
+        request: What is the same for all of them.
+        input_file_id: The file.
+        number: Its own, counted from 0; the batch's metadata tells it.
+        of: How many there are.
+        digest: Of its lines, by which a later run finds the batch.
+    """
     shard = {**request, "input_file_id": input_file_id}
     metadata = request.get("metadata")
-    if of > 1 and isinstance(metadata, Mapping):
-        shard["metadata"] = _tagged(metadata, {TAG: metadata.get(TAG, ""), "flyte_shard": f"{number + 1} of {of}"})
+    if (of > 1 or digest) and isinstance(metadata, Mapping):
+        which = {"flyte_shard": f"{number + 1} of {of}"} if of > 1 else {}
+        shard["metadata"] = _tagged(metadata, {TAG: metadata.get(TAG, ""), DIGEST: digest, **which})
     return shard
 
 
-def _tagged(metadata: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-    # A key that somebody copied from another batch would make two tasks one.
-    tagged = {name: value for name, value in metadata.items() if name != TAG}
+def _tagged(metadata: Mapping[str, Any], tags: Mapping[str, str], entries: int = METADATA_ENTRIES) -> dict[str, Any]:
+    # A key that somebody copied from another batch would make two tasks one, and a digest reuse the wrong results.
+    tagged = {name: value for name, value in metadata.items() if name not in (TAG, DIGEST)}
     for name, value in tags.items():
-        if value and name not in tagged and len(tagged) < METADATA_ENTRIES:
+        if value and name not in tagged and len(tagged) < entries:
             tagged[name] = value[:METADATA_VALUE_LENGTH]
     return tagged

@@ -37,6 +37,7 @@ class ShardPlan:
         waiting: Why the file waits to be resubmitted, in words; "" when it does not.
         refusals: How often it was refused, if it waits.
         refused: Why OpenAI will not create a batch of it, in words; "" when that is not so.
+        too_large: Whether that is because OpenAI's queue can never hold it.
         file_exists: Whether its batches failed because the Batch API did not find the file, which the Files API has.
     """
 
@@ -46,6 +47,7 @@ class ShardPlan:
     waiting: str = ""
     refusals: int = 0
     refused: str = ""
+    too_large: bool = False
     file_exists: bool = False
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,8 @@ MAX_ERRORS = 1_000
 MAX_IDS = 100
 # Characters of an error's message in the summary. OpenAI's have a hundred or two.
 MAX_MESSAGE_LENGTH = 500
+# The codes of requests whose batch was never created: OpenAI's own, and ours.
+TOO_LARGE, REFUSED = "token_limit_exceeded", "refused"
 FILE_EXISTS = (
     "OpenAI's Files API has this file, so the fault is OpenAI's and not a key's; run the task again to "
     "submit the same file."
@@ -70,14 +72,25 @@ def _phase_of_many(plan: TaskPlan, spec: TaskSpec, *, started: bool, now: float)
     if phase is Phase.INITIALIZING and any(batch.status == "validating" for batch in plan.batches):
         return PhaseInfo(phase, _validating(plan))
     if len(infos) == 1:
-        return PhaseInfo(phase, infos[0].message)
+        return PhaseInfo(phase, infos[0].message or plan.held)
     return PhaseInfo(phase, _message_of_many(phase, plan, infos, spec.requests or 0))
 
 
-def result_of(plan: TaskPlan, files: Sequence[str]) -> dict[str, Any]:
-    """The task's output: for each file, in order, what is needed of its batch to collect the results."""
+def result_of(plan: TaskPlan, files: Sequence[str], *, reused: Collection[str] = ()) -> dict[str, Any]:
+    """The task's output: for each file, in order, what is needed of its batch to collect the results.
+
+    Args:
+        plan: The task's batches.
+        files: Their files.
+        reused: The ids of those that an earlier run made, whose files are not the task's to delete.
+    """
     max_errors = MAX_ERRORS // max(len(files), 1)
-    return {"batches": [_result(shard, file_id, max_errors) for shard, file_id in zip(plan.shards, files, strict=True)]}
+    batches = [_result(shard, file_id, max_errors) for shard, file_id in zip(plan.shards, files, strict=True)]
+    for batch in batches:
+        if batch["id"] in reused:
+            batch["reused"] = True
+    # By which the requests of files that are too large are cut again.
+    return {"batches": batches, **({"enqueued_token_limits": dict(plan.limits)} if plan.limits else {})}
 
 
 def summary_of(plan: TaskPlan) -> dict[str, Any]:
@@ -157,9 +170,9 @@ def _message_of_many(phase: Phase, plan: TaskPlan, infos: Sequence[PhaseInfo], r
     if phase is Phase.SUCCEEDED:
         return f"completed: {progress}"
     if phase in (Phase.RUNNING, Phase.INITIALIZING):
-        return f"in progress: {progress}{plan.waiting and f'; {plan.waiting}'}"
+        return "; ".join(filter(None, [f"in progress: {progress}", plan.waiting or plan.held]))
     if phase is Phase.WAITING_FOR_RESOURCES:
-        return f"{plan.waiting or 'waiting'}; {progress}"
+        return f"{plan.waiting or plan.held or 'waiting'}; {progress}"
     first = next(info for info in infos if info.phase is phase)
     return f"none of the {len(infos):,} batches has results; the first: {first.message}"
 
@@ -175,8 +188,8 @@ def _progress(plan: TaskPlan, infos: Sequence[PhaseInfo], requests: int) -> str:
 
 def _result(shard: ShardPlan, file_id: str, max_errors: int) -> dict[str, Any]:
     batch = shard.batch
-    if shard.refused or batch is None:
-        error = {"code": "refused", "message": shard.refused, "line": None}
+    if batch is None or (shard.refused and not shard.too_large):
+        error = {"code": TOO_LARGE if shard.too_large else REFUSED, "message": shard.refused, "line": None}
         return {"id": None, "input_file_id": file_id, "status": "failed", "errors": {"data": [error]}}
     errors = [_error(error) for error in batch.errors[:max_errors]]
     return {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
+from flytekitplugins.openai.batch.records.manifest import Manifest
 
 from .batch_phase import FAILED, SUCCEEDED, is_live
+from .queues import Queues
 from .retry_policy import backoff_seconds, is_over_quota
 from .shard_plan import ShardPlan, plan_shard, refused_at, room_seen_at
 
@@ -23,11 +25,15 @@ class TaskPlan:
         shards: A plan for each file, in the order of the files.
         submit: Indexes of the files for which a batch should be created now, in that order.
         duplicates: Batches to cancel.
+        held: Why files that are due are not submitted yet, in words; "" when there are none.
+        limits: How many tokens OpenAI's queue holds, by model, as far as it is known.
     """
 
     shards: tuple[ShardPlan, ...]
     submit: tuple[int, ...] = ()
     duplicates: tuple[BatchSnapshot, ...] = field(default=())
+    held: str = ""
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def batches(self) -> list[BatchSnapshot]:
@@ -68,6 +74,8 @@ def plan_task(
     adopted: Collection[str] = (),
     invisible: Collection[str] = (),
     max_concurrent_batches: int | None = None,
+    manifest: Manifest | None = None,
+    cut_again: bool = False,
     now: float,
 ) -> TaskPlan:
     """What to do about all files of a task.
@@ -82,6 +90,8 @@ def plan_task(
         adopted: Ids of batches that this attempt has adopted before.
         invisible: Files that OpenAI's Files API does not have.
         max_concurrent_batches: How many batches of the task may be under way at once; `None`: any number.
+        manifest: What is in the files, if it is known.
+        cut_again: Whether the requests of a file that is too large will be uploaded again in smaller files.
         now: Unix seconds.
     """
     by_file: dict[str, list[BatchSnapshot]] = {file_id: [] for file_id in files}
@@ -101,7 +111,10 @@ def plan_task(
         )
         for file_id in files
     )
-    due = [index for index, shard in enumerate(shards) if shard.submit]
+    queues = Queues(manifest or Manifest(), files, batches, cut_again=cut_again)
+    shards = tuple(_unless_too_large(shard, number, queues) for number, shard in enumerate(shards))
+    all_due = [index for index, shard in enumerate(shards) if shard.submit]
+    due = queues.fitting(all_due)
     room = _room_in_queue(shards, batches, now)
     if max_concurrent_batches is not None:
         running = sum(batch.status not in (*SUCCEEDED, *FAILED) for batch in batches)
@@ -110,7 +123,16 @@ def plan_task(
         shards,
         submit=tuple(due[: int(min(max(room, 0), len(due)))]),
         duplicates=tuple(batch for shard in shards for batch in shard.duplicates),
+        held=queues.waiting(sorted({*all_due} - {*due})),
+        limits=queues.limits,
     )
+
+
+def _unless_too_large(shard: ShardPlan, number: int, queues: Queues) -> ShardPlan:
+    """The plan of a file, unless it waits, or is to be submitted, and OpenAI's queue can never hold it."""
+    if not (shard.submit or shard.waiting) or not (reason := queues.too_large(number)):
+        return shard
+    return ShardPlan(shard.batch, refused=reason, too_large=True)
 
 
 def _room_in_queue(shards: Sequence[ShardPlan], batches: Sequence[BatchSnapshot], now: float) -> float:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
+from flytekitplugins.openai.batch.records.manifest import Manifest
 
 from .legacy_metadata import read_pickled_fields
 
 __all__ = ["MAX_BYTES", "decode_fields", "encode_fields", "is_batch_id"]
 
-# Ours are a few hundred bytes long, and 30 more for each file; a task may have 500 of those, and metadata of its own.
-MAX_BYTES = 32_768
+# Ours are a few hundred bytes long, and 70 more for each file; a task may have 500 of those, and metadata of its own.
+MAX_BYTES = 65_536
 # Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
 _BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
 _REQUIRED = frozenset({"openai_org", "batch_id"})
@@ -49,6 +50,8 @@ def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
     unsound = [field for field, is_sound in _SOUND.items() if not is_sound(given.get(field))]
     if not _names_its_files(given):
         unsound.append("request")
+    if not unsound and not _counts_its_files(given):
+        unsound.append("manifest")
     if unsound or not (is_batch_id(given.get("batch_id")) or _may_lack_one(given)):
         raise ValueError(f"{', '.join(unsound) or 'batch_id'}: not what it should be")
     return dict(given)
@@ -71,6 +74,12 @@ def _names_its_files(given: Mapping[str, Any]) -> bool:
     return not isinstance(request, dict) or "input_file_id" in request or given.get("shards") is not None
 
 
+def _counts_its_files(given: Mapping[str, Any]) -> bool:
+    """Whether a manifest is one of the files that the task has."""
+    manifest = given.get("manifest")
+    return manifest is None or len(Manifest.decode(manifest).files) == len(given.get("shards") or ())
+
+
 def _is_text_or_none(value: object) -> bool:
     return isinstance(value, (str, type(None)))
 
@@ -87,6 +96,13 @@ def _is_count_or_none(value: object) -> bool:
     return isinstance(value, (int, type(None))) and not isinstance(value, bool)
 
 
+def _is_manifest_or_none(value: object) -> bool:
+    try:
+        return value is None or (isinstance(value, str) and bool(Manifest.decode(value)))
+    except ValueError:
+        return False
+
+
 _SOUND: dict[str, Callable[[object], bool]] = {
     "openai_org": _is_text_or_none,
     "openai_project": _is_text_or_none,
@@ -101,4 +117,5 @@ _SOUND: dict[str, Callable[[object], bool]] = {
     "local": lambda value: isinstance(value, (bool, type(None))),
     "created_at": _is_count_or_none,
     "refused": _is_text_or_none,
+    "manifest": _is_manifest_or_none,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
+from flytekitplugins.openai.batch.records.manifest import Manifest
 
 __all__ = ["TaskSpec"]
 
@@ -30,6 +31,7 @@ class TaskSpec:
         delete_files: Whether the input files are deleted at OpenAI when the task fails for good.
         local: Whether the task runs in this process alone, in a local run or in a test, and not in Flyte.
         created_at: When Flyte created the task, in Unix seconds.
+        manifest: What is in the files, as `Manifest` encodes it; `None` if nobody said.
     """
 
     openai_org: str | None
@@ -45,6 +47,7 @@ class TaskSpec:
     delete_files: bool = field(default=False, compare=False)
     local: bool = field(default=False, compare=False)
     created_at: int | None = field(default=None, compare=False)
+    manifest: str | None = field(default=None, compare=False)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -52,6 +55,17 @@ class TaskSpec:
         if self.shards is not None:
             return tuple(self.shards)
         return ((self.request or {}).get("input_file_id", ""),)
+
+    @property
+    def contents(self) -> Manifest | None:
+        """What is in the files, if it is known."""
+        return None if self.manifest is None else Manifest.decode(self.manifest)
+
+    @property
+    def reused(self) -> dict[str, str]:
+        """The batches of earlier runs that stand for files of the task, by the ids of the files."""
+        entries = self.contents.files if self.contents else ()
+        return {file_id: entry.reused for file_id, entry in zip(self.files, entries, strict=False) if entry.reused}
 
     @property
     def key(self) -> IdempotencyKey | None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from flytekitplugins.openai.batch.results.usage import Usage
 
-__all__ = ["Estimate", "estimate_cost"]
+__all__ = ["SYNCHRONOUS", "Estimate", "estimate_cost"]
 
 # https://platform.openai.com/docs/guides/batch: half the price of the same request by itself.
-BATCH_RATE = Decimal("0.5")
+SYNCHRONOUS = Decimal("0.5")
 # Prices are asked for a request of this many tokens; for a whole batch they would be those of one very long request.
 SAMPLE = 1_000
 
@@ -66,4 +66,4 @@ def _cost(genai_prices: Any, model: str, usage: Usage) -> Decimal | None:
     except (LookupError, ValueError):
         return None
     standard = sum((count * price for (count, _), price in zip(counted, prices, strict=True)), Decimal(0)) / SAMPLE
-    return standard * BATCH_RATE
+    return standard * SYNCHRONOUS

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from flytekitplugins.openai.batch.report.prices import estimate_cost
+from flytekitplugins.openai.batch.costs.prices import estimate_cost
 from flytekitplugins.openai.batch.results.usage import Usage
 
 genai_prices = pytest.importorskip("genai_prices")

@@ -5,7 +5,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytekitplugins.openai.batch.index import IndexWriter, read_index
+from flytekitplugins.openai.batch.records.index import IndexWriter, read_index
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.text(max_size=5), max_size=3)), max_size=30))

@@ -18,11 +18,15 @@ from flytekit.types.file import JSONLFile
 
 from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import APIKey
+from flytekitplugins.openai._tokenizer import tokenizer_of
 from flytekitplugins.openai.batch.container import download
 from flytekitplugins.openai.batch.container.progress import StepProgress
 from flytekitplugins.openai.batch.container.tasks import chunks_of
+from flytekitplugins.openai.batch.requests import tokens
 from flytekitplugins.openai.batch.requests.sharding import Sharder
 
+from .errors import BenchmarkError
+from .reviews import MODEL
 from .stand_in import API_KEY, ENDPOINT
 
 ROUNDS = 7
@@ -50,9 +54,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Compared:
-    """Checking and cutting beside `orjson.loads`, and joining and writing beside copying line by line."""
+    """What a line costs.
+
+    Attributes:
+        cutting: Checking and cutting, with tokens estimated, beside `orjson.loads`.
+        counting: The same with tokens counted, beside the tokenizer by itself.
+        joining: Joining and writing, beside copying line by line.
+    """
 
     cutting: Pair
+    counting: Pair
     joining: Pair
 
 
@@ -68,16 +79,27 @@ def compare(source: Path, index: Path, result: Mapping[str, Any], results: Path)
     # In a process that does nothing else: no garbage of others to look through, and no progress to draw.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return Compared(
-            process.submit(_cutting, source).result(), process.submit(_joining, index, result, results).result()
+            process.submit(_cutting, source).result(),
+            process.submit(_counting, source).result(),
+            process.submit(_joining, index, result, results).result(),
         )
+
+
+def _cut(source: Path) -> None:
+    # The steps read a file in this way, wherever it is.
+    deque(Sharder(ENDPOINT).cut(lambda: chunks_of(JSONLFile(str(source)))), maxlen=0)
 
 
 def _cutting(source: Path) -> Pair:
     lines = source.read_bytes().split(b"\n")[:-1]
 
     def cut() -> None:
-        # The steps read a file in this way, wherever it is.
-        deque(Sharder(ENDPOINT).cut(lambda: chunks_of(JSONLFile(str(source)))), maxlen=0)
+        # As where no tokenizer is installed.
+        with (
+            mock.patch.object(tokens, "counts_exactly", return_value=False),
+            mock.patch.object(tokens, "tokenizer_of", return_value=None),
+        ):
+            _cut(source)
 
     def parse() -> None:
         loads = orjson.loads
@@ -87,10 +109,20 @@ def _cutting(source: Path) -> Pair:
     return _alternate(cut, parse, len(lines))
 
 
+def _counting(source: Path) -> Pair:
+    lines = source.read_bytes().split(b"\n")[:-1]
+    messages = [message for line in lines for message in orjson.loads(line)["body"]["messages"]]
+    texts = [text for message in messages for text in message.values()]
+    count = tokenizer_of(MODEL)
+    if count is None:
+        raise BenchmarkError("quicktok-v1 is not installed, which the extra tokens brings.")
+    return _alternate(lambda: _cut(source), lambda: deque(map(count, texts), maxlen=0), len(lines))
+
+
 def _joining(index: Path, result: Mapping[str, Any], results: Path) -> Pair:
     ran = download.CompletedRound(index, result)
     directory = results / "joined"
-    output, errors, copied = (directory / name for name in ("output.jsonl", "errors.jsonl", "copied.jsonl"))
+    output, errors, order, copied = (directory / f"{name}.jsonl" for name in ("output", "errors", "order", "copied"))
     account = Account(APIKey(API_KEY, "the benchmark"))
     client = mock.sentinel.client  # Nobody asks it.
     file_ids = [batch[name] for batch in result["batches"] for name in ("output_file_id", "error_file_id")]
@@ -100,7 +132,14 @@ def _joining(index: Path, result: Mapping[str, Any], results: Path) -> Pair:
         # Never entered, so it shows nothing.
         progress = StepProgress("join", total=None)
         download.collect(
-            [ran], client, output=output, errors=errors, account=account, directory=directory, progress=progress
+            [ran],
+            client,
+            output=output,
+            errors=errors,
+            order=order,
+            account=account,
+            directory=directory,
+            progress=progress,
         )
 
     def copy() -> None:

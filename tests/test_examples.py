@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -34,6 +35,20 @@ def test_demo_triages_every_ticket():
     [page] = re.findall(r"the report is at file://(\S+)", run.stderr)
     assert "298 of 300 requests succeeded" in Path(page).read_text()
     assert "Only half of the order came" in Path(page).read_text()
+
+
+def test_table_workflow_is_packaged(tmp_path):
+    """The one of the README, as it is registered: the steps of the user's function, and those of the batch."""
+    [code, *_] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "tickets.py").write_text(code)
+    pyflyte = Path(sys.executable).with_name("pyflyte")
+    command = [pyflyte, "--pkgs", "tickets", "package", "--image", "registry.example/workflow:1"]
+    subprocess.run([*command, "--output", "package.tgz"], cwd=tmp_path, capture_output=True, check=True, timeout=120)
+    with tarfile.open(tmp_path / "package.tgz") as package:
+        names = {re.sub(r"^\d+_|_\d+\.pb$", "", Path(member.name).name) for member in package.getmembers()}
+    batch = {f"openai-{step}-tickets-triage" for step in ("file-upload", "batch", "download-files")}
+    steps = {"tickets.triage.prompts", "tickets.triage.answers"}
+    assert names >= {*batch, *steps, "tickets.triage", "tickets.handle"}
 
 
 def start_example(name, workflow, emulator):
@@ -107,6 +122,15 @@ def test_error_budget_that_is_spent_fails_the_workflow(openai_emulator):
     assert run.returncode == 1
     assert "37 of 40 requests succeeded, and min_success_ratio requires 0.95 of them." in run.stdout
     assert "the report is at file://" in run.stderr
+
+
+def test_small_account_pays_once(openai_emulator):
+    """The second run makes no batch."""
+    for _ in range(2):
+        printed = run_example("small_account", "translate_menu", openai_emulator)
+        assert "40 of 40 dishes translated" in printed
+    with make_client(openai_emulator) as client:
+        assert len(list(client.batches.list())) == 1
 
 
 def test_launch_plan_of_a_batch_is_mapped_over_many_inputs(openai_emulator):

@@ -146,6 +146,18 @@ def test_table_of_many_record_batches_is_read_in_order(tmp_path):
     assert answered.open(pa.Table).all().column("es_answer").to_pylist() == [f"Translate: {text}" for text in texts]
 
 
+def test_columns_of_partitioned_folders_are_columns(tmp_path):
+    """As Hive and Spark write them: they come last, for each row that of its folder."""
+    table = pa.table({"text": [f"text {number}" for number in range(9)], "shop": ["b", "a", "c"] * 3})
+    pq.write_to_dataset(table, tmp_path / "table", partition_cols=["shop"])
+    stored = StructuredDataset(uri=str(tmp_path / "table"), file_format="parquet")
+    jsonl, _ = run(PROMPTS, table=stored)
+    [answered] = run(ANSWERS, table=stored, result=result_of(requests_in(jsonl), tmp_path))
+    rows = answered.open(pa.Table).all().to_pylist()
+    assert {row["text"]: row["shop"] for row in rows} == dict(zip(*table.to_pydict().values(), strict=True))
+    assert all(row["es_answer"] == f"Translate: {row['text']}" for row in rows)
+
+
 def test_result_of_another_table_is_an_error(tmp_path):
     """There is a result for a row that the table does not have."""
     jsonl, _ = run(PROMPTS, table=StructuredDataset(dataframe=pa.table({"text": ["a", "b"]})))

@@ -48,7 +48,7 @@ class Reconciler:
         plan = self._plan(batches, current)
         # What waits or is due depends on all other batches of the node. So does the end of a single batch.
         if self._spec.shards is None or any(
-            shard.waiting or shard.submit or shard.file_exists for shard in plan.shards
+            shard.waiting or shard.submit or shard.wrongly_not_found for shard in plan.shards
         ):
             return await self.submit(current)
         return self._still_waiting(plan)

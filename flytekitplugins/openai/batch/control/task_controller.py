@@ -220,7 +220,7 @@ def _tolerated(error: Exception, spec: TaskSpec, state: PollState, *, submitted:
 
 def _with_key_used(info: PhaseInfo, plan: TaskPlan, account: Account) -> PhaseInfo:
     """The phase of a failed task; if OpenAI did not find an input file, its message says which key was used."""
-    if not any(s.batch and not s.file_exists and input_file_is_invisible(s.batch) for s in plan.shards):
+    if not any(s.batch and not s.wrongly_not_found and input_file_is_invisible(s.batch) for s in plan.shards):
         return info
     project = f", project {account.project!r}" if account.project else ""
     hint = (

@@ -35,20 +35,21 @@ class ShardPlan:
         duplicates: Other live batches of the same file. They must be cancelled, or their requests are paid for twice.
         submit: Whether a batch should be created, as far as this file alone decides it.
         waiting: Why the file waits to be resubmitted, in words; "" when it does not.
-        refusals: How often it was refused, if it waits.
+        times_refused: How often it was refused, if it waits.
         refused: Why OpenAI will not create a batch of it, in words; "" when that is not so.
         too_large: Whether that is because OpenAI's queue can never hold it.
-        file_exists: Whether its batches failed because the Batch API did not find the file, which the Files API has.
+        wrongly_not_found: Whether its batches failed because the Batch API did not find the file, which the Files API
+            has.
     """
 
     batch: BatchSnapshot | None = None
     duplicates: tuple[BatchSnapshot, ...] = ()
     submit: bool = False
     waiting: str = ""
-    refusals: int = 0
+    times_refused: int = 0
     refused: str = ""
     too_large: bool = False
-    file_exists: bool = False
+    wrongly_not_found: bool = False
 
 
 def plan_shard(
@@ -58,7 +59,7 @@ def plan_shard(
     attempt: str,
     adopted: Collection[str] = (),
     file_is_visible: bool = True,
-    is_part: bool = False,
+    of_several: bool = False,
     now: float,
 ) -> ShardPlan:
     """What to do about one file.
@@ -72,7 +73,8 @@ def plan_shard(
         attempt: The current attempt.
         adopted: Ids of batches that this attempt has adopted before.
         file_is_visible: Whether OpenAI's Files API has the file.
-        is_part: Whether the task has other files. An internal error at OpenAI is then resubmitted, up to three times.
+        of_several: Whether the task has other files. An internal error at OpenAI is then resubmitted, three times at
+            most.
         now: Unix seconds.
     """
     of_file = sorted((batch for batch in batches if batch.input_file_id == input_file_id), key=_age)
@@ -84,7 +86,7 @@ def plan_shard(
     if not own:
         return ShardPlan(submit=True)
     last = own[-1]
-    internal = [batch for batch in own if is_part and is_internal_failure(batch)]
+    internal = [batch for batch in own if of_several and is_internal_failure(batch)]
     refusals = [
         batch for batch in own if batch in internal or is_refused_for_now(batch, file_is_visible=file_is_visible)
     ]
@@ -94,12 +96,12 @@ def plan_shard(
         or len(invisible) > INVISIBLE_FILE_ATTEMPTS
         or (last in internal and len(internal) > INTERNAL_FAILURE_ATTEMPTS)
     ):
-        return ShardPlan(last, file_exists=file_is_visible and input_file_is_invisible(last))
+        return ShardPlan(last, wrongly_not_found=file_is_visible and input_file_is_invisible(last))
     return ShardPlan(
         last,
         submit=_is_resubmission_due(last, len(refusals), batches, now),
         waiting=_waiting(last, len(refusals)),
-        refusals=len(refusals),
+        times_refused=len(refusals),
     )
 
 

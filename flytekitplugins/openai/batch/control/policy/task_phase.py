@@ -25,7 +25,7 @@ MAX_IDS = 100
 MAX_MESSAGE_LENGTH = 500
 # The codes of requests whose batch was never created: OpenAI's own, and ours.
 TOO_LARGE, REFUSED = "token_limit_exceeded", "refused"
-FILE_EXISTS = (
+WRONGLY_NOT_FOUND = (
     "OpenAI's Files API has this file, so the fault is OpenAI's and not a key's; run the task again to "
     "submit the same file."
 )
@@ -137,13 +137,13 @@ def _shard_phase(shard: ShardPlan, *, partial_results: bool, now: float) -> Phas
     if shard.waiting or shard.batch is None:
         return PhaseInfo(Phase.WAITING_FOR_RESOURCES, shard.waiting)
     info = batch_phase(shard.batch, now=now, partial_results=partial_results)
-    if shard.file_exists:
+    if shard.wrongly_not_found:
         return PhaseInfo(Phase.RETRYABLE_FAILED, _with_remedy(info.message, shard))
     return info
 
 
 def _with_remedy(message: str, shard: ShardPlan) -> str:
-    return f"{message.removesuffix('.')}. {FILE_EXISTS}" if shard.file_exists else message
+    return f"{message.removesuffix('.')}. {WRONGLY_NOT_FOUND}" if shard.wrongly_not_found else message
 
 
 def _combined(phases: Sequence[Phase], *, tolerant: bool, started: bool) -> Phase:

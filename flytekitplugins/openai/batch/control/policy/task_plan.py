@@ -106,7 +106,7 @@ def plan_task(
             attempt=attempt,
             adopted=adopted,
             file_is_visible=file_id not in invisible,
-            is_part=len(files) > 1,
+            of_several=len(files) > 1,
             now=now,
         )
         for file_id in files
@@ -142,7 +142,7 @@ def _room_in_queue(shards: Sequence[ShardPlan], batches: Sequence[BatchSnapshot]
         return math.inf
     last_refusal = max(refused_at(shard.batch) for shard in waiting if shard.batch is not None)
     passed = sum((room_seen_at(batch) or 0.0) > last_refusal for batch in batches)
-    backed_off = abs(now - last_refusal) >= backoff_seconds(max(shard.refusals for shard in waiting))
+    backed_off = abs(now - last_refusal) >= backoff_seconds(max(shard.times_refused for shard in waiting))
     if not passed and not backed_off:
         return 0
     probing = sum(

@@ -1,6 +1,9 @@
 import base64
+import copy
+import dataclasses
 import json
 import math
+import pickle
 import struct
 
 import pytest
@@ -32,6 +35,7 @@ TEXT = {"type": "output_text", "text": "hi"}
 def take_numbers(text):
     if not text.isdigit():
         raise ValueError("the answer does not match the model: team: Field required")
+    return int(text)
 
 
 def test_answer_is_ok():
@@ -39,6 +43,59 @@ def test_answer_is_ok():
     body = {**make_chat(), "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
     row = row_of(make_line(body))
     assert row == ResultRow("r-1", ok=True, status_code=200, body=body, usage=Usage(3, 0, 2))
+
+
+@st.composite
+def lines(draw):
+    """A line as OpenAI writes it, or nearly so."""
+    content = draw(
+        st.sampled_from(["hi", "", "5", "```\n5\n```", None, [{"type": "text", "text": "5"}], "x\ud800", "ü"])
+    )
+    refusal = draw(st.sampled_from([None, "", "no"]))
+    reason = draw(st.sampled_from(["stop", "length", "content_filter", None]))
+    part = {"type": "output_text", "text": content, "refusal": refusal}
+    answers = {
+        "chat": make_chat(content, finish_reason=reason, refusal=refusal),
+        "completion": {"choices": [{"text": content, "finish_reason": reason}]},
+        "response": make_response(part, incomplete_details={"reason": reason}),
+        "vector": {"data": [{"embedding": [0.5]}]},
+        "tool": make_chat(None, tool_calls=[{"function": {"name": "f", "arguments": "5"}}]),
+        "nothing": {},
+    }
+    answer = answers[draw(st.sampled_from(sorted(answers)))]
+    if draw(st.booleans()):
+        answer.get("choices", []).append({"message": {"content": "other"}})
+        answer.get("output", []).append({"type": "message", "content": [{**part, "text": "7"}]})
+    more = [{}, {"error": None}, {"error": {"message": "bad"}}, {"id": ""}, {"usage": None}, {"id": 5}]
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    body = {"id": "chatcmpl-1", "usage": usage, **answer, **draw(st.sampled_from(more))}
+    line = make_line(body, status=draw(st.sampled_from([200, 400, "200"])))
+    return line.replace(b'"chatcmpl-1"', draw(st.sampled_from([b'"chatcmpl-1"', b'"chat\xff"'])))
+
+
+@pytest.mark.parametrize("validate", [None, take_numbers])
+@given(lines())
+def test_quick_row_is_the_careful_one(validate, line):
+    """Whatever a line has, it is read as if it had been looked at closely."""
+    quick = row_of(line, validate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flytekitplugins.openai.batch.results.rows.quick_line", lambda _: None)
+        careful = row_of(line, validate)
+    assert quick == careful
+    assert (quick.text, quick.texts, quick.finish_reason) == (careful.text, careful.texts, careful.finish_reason)
+
+
+def test_quick_row_can_be_copied_and_shown():
+    """As any dataclass."""
+    row = row_of(make_line({"id": "c", **make_chat("5")}), int)
+    assert pickle.loads(pickle.dumps(row)) == copy.deepcopy(row) == row
+    assert dataclasses.replace(row, output=6).output == 6
+    assert "body={'id': 'c'" in repr(row)
+    assert dataclasses.asdict(row)["body"]["id"] == "c"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        row.ok = False
+    with pytest.raises(AttributeError, match="'ResultRow' object has no attribute 'answer'"):
+        row.answer  # noqa: B018 (it is asked for)
 
 
 def test_refused_request_has_its_code_and_status():

@@ -13,6 +13,7 @@ from .bodies import ToolCall, candidates, finish_reasons, shortcomings, texts_in
 from .failures import UNREADABLE, failure_of
 from .json_objects import body_of, object_in
 from .lines import read_line
+from .quick_lines import quick_line
 from .usage import Usage
 
 __all__ = ["INVALID_OUTPUT", "ResultRow", "SampleRow", "row_of", "sample_of"]
@@ -23,6 +24,10 @@ LONGEST_MESSAGE = 1_000
 LONGEST_ANSWER = 400
 
 T = TypeVar("T")
+
+
+def _no_usage() -> Usage | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,24 @@ class ResultRow(Generic[T]):
     body: Mapping[str, Any] = field(default_factory=dict)
     error_code: str | None = None
     error_message: str | None = None
-    usage: Usage | None = None
+    usage: Usage | None = field(default_factory=_no_usage)
     output: T | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        # Of most rows these are asked for by nobody, and to read them takes as long as all the rest.
+        line = self.__dict__.get("_line")
+        if line is None or name not in ("body", "usage"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        read = read_line(line)
+        self.__dict__["usage"] = read.usage if read is not None else None
+        self.__dict__["body"] = body_of(object_in(line, errors="replace"))
+        return self.__dict__[name]
 
     @property
     def text(self) -> str | None:
         """What the model wrote; `None` where there is no text, because it refused, or as for embeddings."""
-        return next(iter(self.texts), None) or None
+        known: str | None = self.__dict__.get("_text")
+        return known or next(iter(self.texts), None) or None
 
     @property
     def texts(self) -> list[str]:
@@ -120,6 +136,8 @@ def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow
         line: The line.
         validate: Makes an object of what the model wrote, or raises a `ValueError` that says why it cannot.
     """
+    if (quick := _quick_row(line, validate)) is not None:
+        return quick
     read = read_line(line)
     if read is None:
         shown = line[:80].decode(errors="replace").strip()
@@ -147,6 +165,34 @@ def row_of(line: bytes, validate: Callable[[str], T] | None = None) -> ResultRow
         message = shortened("; ".join(problems), LONGEST_MESSAGE)
         return ResultRow(ok=False, error_code=INVALID_OUTPUT, error_message=message, **known)
     return ResultRow(ok=True, output=output, **known)
+
+
+def _quick_row(line: bytes, validate: Callable[[str], T] | None) -> ResultRow[T] | None:
+    """The row of a line in which all is well, without what nobody may ask for; `None` of any other."""
+    found = quick_line(line)
+    if found is None:
+        return None
+    text, output = found.text, None
+    if validate is not None:
+        if not text or "```" in text or not found.is_complete:
+            return None
+        try:
+            output = validate(text)
+        except ValueError:
+            return None
+    row: ResultRow[T] = object.__new__(ResultRow)
+    # A frozen dataclass sets each attribute by a call of its own.
+    row.__dict__.update(
+        custom_id=found.custom_id,
+        ok=True,
+        status_code=found.response.status_code,
+        error_code=None,
+        error_message=None,
+        output=output,
+        _line=line,
+        _text=text,
+    )
+    return row
 
 
 def _validated(body: Mapping[str, Any], validate: Callable[[str], T]) -> T:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ._arguments import token_limit, token_limits
+from ._arguments import amount, token_limit, token_limits
 from .batch.check import check_file
 
 
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[MODEL=]N",
         help="prompt tokens that the account's queue holds, of each model or of one (any number)",
     )
-    check.add_argument("--max-cost-usd", type=float, metavar="AMOUNT", help="what they may cost at most (any amount)")
+    check.add_argument("--max-cost-usd", type=amount, metavar="AMOUNT", help="what they may cost at most (any amount)")
     check.add_argument("--json", action="store_true", help="print what was found as JSON")
     return parser
 

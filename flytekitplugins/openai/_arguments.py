@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import math
@@ -11,7 +12,7 @@ from typing import Any
 
 from ._text import shortened
 
-__all__ = ["call_arguments", "check_arguments", "is_positive", "token_limit", "token_limits", "whole_numbers"]
+__all__ = ["amount", "call_arguments", "check_arguments", "is_positive", "token_limit", "token_limits", "whole_numbers"]
 
 # Options of the SDK itself, which are not parameters of the API, with an example of each.
 # https://github.com/openai/openai-python#undocumented-params
@@ -29,13 +30,28 @@ def token_limit(text: str) -> tuple[str, int]:
     """A command's argument `[MODEL=]N`: a model, "" for each of them, and its number of tokens.
 
     Raises:
-        ValueError: It is none.
+        argparse.ArgumentTypeError: It is none.
     """
     model, _, number = text.rpartition("=")
-    limit = int(number.replace(",", "").replace("_", ""))
-    if limit < 0:
-        raise ValueError(f"{limit} is less than 0")
-    return model, limit
+    digits = number.replace(",", "").replace("_", "")
+    if not digits.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, such as 2000000 or gpt-4o=90000")
+    return model, int(digits)
+
+
+def amount(text: str) -> float:
+    """A command's argument that is an amount of money.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, or not above 0.
+    """
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount above 0")
+    return found
 
 
 def token_limits(given: Sequence[tuple[str, int]] | None) -> int | dict[str, int] | None:

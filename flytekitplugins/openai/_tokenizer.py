@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import cache
 
@@ -12,13 +11,17 @@ __all__ = ["counts_exactly", "tokenizer_of"]
 
 # https://github.com/openai/tiktoken/blob/main/tiktoken/model.py: every later model has the newer one.
 NEWER, OLDER = "o200k_base", "cl100k_base"
-WITH_OLDER = ("gpt-4-", "gpt-3.5-", "gpt-35-", "text-embedding-")
+WITH_OLDER = ("gpt-4-", "gpt-4:", "gpt-3.5-", "gpt-35-", "text-embedding-", "davinci-002", "babbage-002")
 FINE_TUNED = "ft:"
 
 
 def counts_exactly() -> bool:
     """Whether a tokenizer is installed."""
-    return importlib.util.find_spec("quicktok") is not None
+    try:
+        import quicktok  # noqa: F401, PLC0415 (whether it can be imported is the question)
+    except ImportError:
+        return False
+    return True
 
 
 def tokenizer_of(model: str | None) -> Callable[[str], int] | None:

@@ -124,7 +124,16 @@ def test_limit_must_be_a_number(file_of, capsys, limit):
     """As argparse reports it."""
     with pytest.raises(SystemExit):
         run(capsys, file_of(make_requests(1)), f"--enqueued-token-limit={limit}")
-    assert "argument --enqueued-token-limit: invalid" in capsys.readouterr().err
+    told = f"argument --enqueued-token-limit: {limit!r} is no number of tokens, such as 2000000 or gpt-4o=90000"
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("amount", ["nan", "0", "-1", "inf", "much"])
+def test_cap_must_be_an_amount(file_of, capsys, amount):
+    """As in `create_batch`."""
+    with pytest.raises(SystemExit):
+        run(capsys, file_of(make_requests(1)), f"--max-cost-usd={amount}")
+    assert f"argument --max-cost-usd: {amount!r} is no amount above 0" in capsys.readouterr().err
 
 
 def test_model_may_have_no_price(file_of, capsys):
@@ -136,7 +145,7 @@ def test_model_may_have_no_price(file_of, capsys):
 def test_extras_may_not_be_installed(file_of, capsys, monkeypatch):
     """Tokens are estimated then, and said to be."""
     monkeypatch.setitem(sys.modules, "genai_prices", None)
-    for module in ("requests.tokens", "requests.sharding"):
+    for module in ("requests.tokens", "requests.shards"):
         monkeypatch.setattr(f"flytekitplugins.openai.batch.{module}.counts_exactly", lambda: False)
     monkeypatch.setattr("flytekitplugins.openai.batch.requests.tokens.tokenizer_of", lambda _: None)
     _, told, _ = run(capsys, file_of(make_requests(1)))

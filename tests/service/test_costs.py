@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -275,3 +276,109 @@ def test_reused_part_survives_restarts(world, requests_file):
     result = start(world, "other", reuse_results_within=WEEK, retries=1).run(requests_file(requests), every=60)
     assert (result.succeeded, world.kills) == (6, 1)
     assert len(world.batches()) == 3
+
+
+def changed(requests, number):
+    """The same requests but for one."""
+    return [
+        *requests[:number],
+        make_request(f"r-{number}", content="What is three and three?"),
+        *requests[number + 1 :],
+    ]
+
+
+def creations(world):
+    return [call.path for call in world.emulator.calls if call.method == "POST"].count("/v1/batches")
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_many_reused_files_are_all_reused(world, requests_file, monkeypatch, restarts):
+    """More than one poll looks up."""
+    monkeypatch.setattr(shards, "Limits", partial(Limits, requests=1))
+    requests = make_requests(60)
+    start(world, reuse_results_within=WEEK).run(requests_file(requests))
+    world.emulator.change(requests_per_second=0.001)
+    if restarts:
+        advance = world.advance
+
+        def restart(seconds):
+            advance(seconds)
+            if not world.kills:
+                world.restart(0)
+                world.restart(1)
+
+        monkeypatch.setattr(world, "advance", restart)
+    result = start(world, "other", reuse_results_within=WEEK).run(requests_file(changed(requests, 30)))
+    assert (result.succeeded, creations(world)) == (60, 61)
+    assert "The results of 59 files were those of an earlier run, and cost nothing." in page_of(result)
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_reused_file_whose_look_up_fails_is_not_bought_again(world, requests_file, status):
+    """It is looked up again."""
+    requests = make_requests(9)
+    start(world, reuse_results_within=WEEK).run(requests_file(requests))
+    old = {batch.id for batch in world.batches()}
+    world.emulator.order(*(CallFault(path=f"/v1/batches/{name}", status=status, times=4) for name in old))
+    result = start(world, "other", reuse_results_within=WEEK).run(requests_file(changed(requests, 4)), every=60)
+    assert (result.succeeded, creations(world)) == (9, 4)
+
+
+def test_outage_does_not_end_a_task_because_what_it_reuses_is_old(world, requests_file, monkeypatch):
+    """The window of an earlier batch is over, and says nothing of the new one."""
+    monkeypatch.setattr(past_batches, "time", SimpleNamespace(time=world.emulator.now))
+    requests = make_requests(6)
+    start(world, reuse_results_within=WEEK).run(requests_file(requests))
+    world.advance(60 * HOUR)
+    world.emulator.order(CallFault(method="POST", path="/v1/batches", status=503, times=8))
+    world.emulator.order(CallFault(method="GET", path="/v1/batches*", status=503, skip=4, times=20))
+    result = start(world, "other", reuse_results_within=WEEK).run(requests_file(changed(requests, 5)), every=60)
+    assert (result.succeeded, len(world.batches())) == (6, 3)
+    # When the reused batch ran is no part of it.
+    assert "Took 2 d" not in page_of(result)
+    assert "1 reused" in page_of(result)
+
+
+@pytest.mark.parametrize("resubmissions", [0, 1])
+def test_results_that_vanish_after_all_are_missing(world, requests_file, monkeypatch, resubmissions):
+    """The others are kept, and another round buys them."""
+    requests = make_requests(6)
+    start(world, reuse_results_within=WEEK).run(requests_file(requests))
+    first = min(world.batches(), key=lambda batch: batch.created_at)
+    find = past_batches.PastBatches.find
+
+    def find_and_lose(self, digest, *, requests):
+        found = find(self, digest, requests=requests)
+        if found is not None:
+            world.client.files.delete(found.output_file_id)
+        return found
+
+    monkeypatch.setattr(past_batches.PastBatches, "find", find_and_lose)
+    arguments = {"reuse_results_within": WEEK, "max_resubmissions": resubmissions}
+    result = start(world, "other", **arguments).run(requests_file(changed(requests, 5)))
+    assert result.requests == 6
+    assert (result.succeeded, result.errors) == ((6, {}) if resubmissions else (3, {"missing": 3}))
+    assert first.output_file_id not in [file.id for file in world.client.files.list()]
+
+
+def test_cap_counts_only_what_is_bought(world, requests_file):
+    """Of two models whose results are all there, nothing."""
+    pytest.importorskip("genai_prices")
+    models = ["gpt-4o", "gpt-4o-mini"]
+    requests = [
+        {**r, "body": {**r["body"], "max_tokens": 9, "model": models[n % 2]}} for n, r in enumerate(make_requests(12))
+    ]
+    start(world, reuse_results_within=WEEK).run(requests_file(requests))
+    result = start(world, "other", reuse_results_within=WEEK, max_cost_usd=0.0000001).run(requests_file(requests))
+    assert (result.succeeded, creations(world)) == (12, 4)
+
+
+@pytest.mark.usefixtures("whole_files")
+def test_request_that_is_larger_than_a_learnt_limit_loses_nothing(world, requests_file):
+    """It keeps its own failure, and all others come back."""
+    world.emulator.change(enqueued_tokens={"large": 800})
+    requests = [long_request(n, model="small") for n in range(4)]
+    requests += [long_request(n, model="large", words=1_000 if n == 5 else 300) for n in range(4, 8)]
+    result = start(world, max_resubmissions=1).run(requests_file(requests), every=60)
+    assert ids_in(result.output_file) == [f"r-{n}" for n in (0, 1, 2, 3, 4, 6, 7)]
+    assert result.errors == {"token_limit_exceeded": 1}

@@ -81,9 +81,8 @@ class UploadAgainExecutor(ShimTaskExecutor[Any]):
             sync_client(account) as client,
             outcomes(rounds, client, account=account, directory=directory) as rows,
         ):
-            limits = [ran.result.get("enqueued_token_limits") or {} for ran in rounds]
             return _upload(
-                tt, file, lambda: _worth_running_again(chunks_of(file), rows), may_be_empty=True, told_limits=limits
+                tt, file, lambda: _worth_running_again(chunks_of(file), rows), may_be_empty=True, rounds=rounds
             )
 
 
@@ -153,7 +152,7 @@ def _upload(
     open_input: Any,
     *,
     may_be_empty: bool = False,
-    told_limits: Sequence[Mapping[str, Any]] = (),
+    rounds: Sequence[CompletedRound] = (),
 ) -> LiteralMap:
     """Run an upload step.
 
@@ -162,14 +161,23 @@ def _upload(
         file: The input.
         open_input: Gives the bytes to upload from their beginning.
         may_be_empty: Whether no requests at all are good.
-        told_limits: How many tokens OpenAI's queue holds, by model, as it said in each earlier round.
+        rounds: Those before, if there were any. What does not fit this time has the result that it has.
     """
     index, account = working_directory() / "index.jsonl", account_of(template)
     endpoint, custom = template.custom["endpoint"], template.custom
-    limits = limits_of(custom.get("enqueued_token_limit"), told_limits)
-    sharder = Sharder(endpoint, limits=limits, many=BEYOND_ONE_POD, may_be_empty=may_be_empty)
-    uploads = UploadNames.of(name_of(file), flytekit.current_context().output_metadata_prefix)
     within = custom.get("reuse_results_within")
+    told = [ran.result.get("enqueued_token_limits") or {} for ran in rounds]
+    sharder = Sharder(
+        endpoint,
+        limits=limits_of(custom.get("enqueued_token_limit"), told),
+        many=BEYOND_ONE_POD,
+        may_be_empty=may_be_empty,
+        leave_out=bool(rounds),
+        realign=within is not None,
+        cut_again=bool(custom.get("cut_again")),
+    )
+    uploads = UploadNames.of(name_of(file), flytekit.current_context().output_metadata_prefix)
+    earlier = [batch["id"] for ran in rounds for batch in ran.result.get("batches") or () if batch.get("id")]
     with (
         StepProgress(template.id.name, total=size_of(file)) as progress,
         index.open("wb") as target,
@@ -185,7 +193,9 @@ def _upload(
             progress=progress,
             # A protobuf Struct turns it into a float.
             expires_after=None if expires_after is None else int(expires_after),
-            past=None if within is None else PastBatches(client, account, endpoint=endpoint, within=within),
+            past=None
+            if within is None
+            else PastBatches(client, account, endpoint=endpoint, within=within, but=earlier),
             max_cost_usd=custom.get("max_cost_usd"),
         )
     outputs = {

@@ -56,6 +56,7 @@ class UploadShardsTask(UploadJSONLFileTask):
         enqueued_token_limit: How many tokens OpenAI's queue holds, of every model or by model.
         max_cost_usd: US dollars that the requests may cost at most.
         reuse_results_within: How many seconds old a batch may be whose results are used again.
+        cut_again: Whether a later round uploads what turns out to be too large for OpenAI's queue.
         **kwargs: Anything else that flytekit's `PythonCustomizedContainerTask` takes.
     """
 
@@ -74,6 +75,7 @@ class UploadShardsTask(UploadJSONLFileTask):
         enqueued_token_limit: int | Mapping[str, int] | None = None,
         max_cost_usd: float | None = None,
         reuse_results_within: int | None = None,
+        cut_again: bool = False,
         **kwargs: Any,
     ) -> None:
         optional = {
@@ -82,6 +84,7 @@ class UploadShardsTask(UploadJSONLFileTask):
             "enqueued_token_limit": enqueued_token_limit,
             "max_cost_usd": max_cost_usd,
             "reuse_results_within": reuse_results_within,
+            "cut_again": cut_again or None,
         }
         options = {"endpoint": endpoint, **{name: value for name, value in optional.items() if value is not None}}
         super().__init__(name, task_config, container_image, options=options, **kwargs)

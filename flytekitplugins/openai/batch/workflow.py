@@ -160,7 +160,8 @@ def _wired(arguments: Mapping[str, Any], *, for_rows: bool = False) -> Workflow:
     reserve_name(f"openai-batch-{suffix}", arguments)
     wiring = _Wiring(suffix, Iterator[JSON] if given.is_json_iterator else JSONLFile, for_rows=for_rows)
     for number in range(given.max_resubmissions + 1):
-        wiring.add_round(number, upload={**upload, **files}, batch=batch)
+        cut_again = number < given.max_resubmissions
+        wiring.add_round(number, upload={**upload, **files, "cut_again": cut_again}, batch=batch)
     wiring.add_collection({**collect, **files})
     if given.delete_files:
         wiring.add_deletion(files)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from .azure import full_endpoint, line_error_code
 from .errors import ApiError, invalid_type, missing_parameter
-from .exchange import embedding_inputs, enqueued_tokens
+from .exchange import embedding_inputs, enqueued_tokens, prompt_tokens
 from .settings import Settings
 from .shapes import missing_input
 
@@ -46,6 +46,7 @@ class Inspection:
     Attributes:
         offsets: Where each request starts in the file, in bytes.
         prompt_tokens: Of all requests together; what the enqueued-token quota counts.
+        is_counted: Whether a tokenizer counts them.
     """
 
     errors: list[BatchError] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Inspection:
     embedding_inputs: int = 0
     custom_ids: dict[str, int] = field(default_factory=dict)
     is_azure: bool = False
+    is_counted: bool = False
 
 
 def check_upload(source: BinaryIO, filename: str, *, most_bytes: int) -> None:
@@ -104,7 +106,7 @@ def inspect(lines: Iterable[bytes], *, endpoint: str, settings: Settings) -> Ins
     The codes are OpenAI's where its documents or users' reports name one. For two rules none is known:
     `invalid_method` is ours, and `too_many_tasks` is what Azure says.
     """
-    found = Inspection(is_azure=settings.azure)
+    found = Inspection(is_azure=settings.azure, is_counted=settings.enqueued_tokens is not None)
     # An extra `/v1` is no mismatch at Azure; elsewhere every endpoint has it.
     endpoint = full_endpoint(endpoint)
     offset = 0
@@ -191,7 +193,8 @@ def _body_problems(body: dict[str, Any], endpoint: str, found: Inspection) -> It
         yield "mismatched_model", f"One batch takes one model: {found.model!r} first, {model!r} here.", "body.model"
     if body.get("stream"):
         yield "streaming_unsupported", "Streaming is not supported in a batch.", "body.stream"
-    found.prompt_tokens += enqueued_tokens(body)
+    # A tokenizer takes time and memory, which a queue of any size is not worth.
+    found.prompt_tokens += prompt_tokens(body) if not found.is_counted else enqueued_tokens(body)
     if endpoint == "/v1/embeddings":
         found.embedding_inputs += len(embedding_inputs(body))
 

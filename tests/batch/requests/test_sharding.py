@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flytekitplugins.openai._lines import whole_lines
+from flytekitplugins.openai._tokenizer import counts_exactly, tokenizer_of
 from flytekitplugins.openai.batch.requests import duplicates
 from flytekitplugins.openai.batch.requests.problems import BadRequestsError
 from flytekitplugins.openai.batch.requests.sharding import Complete, Sharder
@@ -433,3 +434,65 @@ def test_line_is_taken_only_if_json_is_read_as_the_same(position, inserted, remo
         return
     assert shards == [line + b"\n"]
     assert json.loads(line.decode())["custom_id"] == custom_id
+
+
+# The queue
+
+
+def tokens_in(shard):
+    messages = [message for line in shard.splitlines() for message in json.loads(line)["body"]["messages"]]
+    return sum(tokenizer_of("gpt-4o-mini")(message["content"]) for message in messages)
+
+
+@pytest.mark.skipif(not counts_exactly(), reason="needs the extra `tokens`")
+@given(st.lists(st.tuples(st.integers(1, 40), st.sampled_from("ab")), max_size=30), st.integers(60, 300), st.booleans())
+def test_no_shard_has_more_tokens_than_the_queue(requests, queue, exact):
+    """Every request is in one of them, in its order."""
+    made = [make_request(f"r-{n}", model=model, content="word " * words) for n, (words, model) in enumerate(requests)]
+    with pytest.MonkeyPatch.context() as patch:
+        if not exact:
+            patch.setattr("flytekitplugins.openai.batch.requests.tokens.counts_exactly", lambda: False)
+            patch.setattr("flytekitplugins.openai.batch.requests.tokens.tokenizer_of", lambda _: None)
+        limits = Limits(enqueued_tokens={"a": queue}, enqueued_tokens_otherwise=2 * queue)
+        data = make_jsonl(made)
+        sharder = Sharder(ENDPOINT, limits=limits, may_be_empty=True, leave_out=True)
+        shards, ids = {}, []
+        for event in sharder.cut(lambda: iter([data])):
+            if not isinstance(event, Complete):
+                shards[event.shard.number] = shards.get(event.shard.number, b"") + event.data
+                ids += event.custom_ids
+    models = sharder.manifest().models
+    for (_, shard), entry in zip(sorted(shards.items()), sharder.manifest().files, strict=True):
+        limit = queue if models[entry.model] == "a" else 2 * queue
+        assert tokens_in(shard) <= entry.tokens <= 0.95 * limit
+    assert sorted(ids, key=lambda name: int(name[2:])) == [f"r-{n}" for n in range(len(made)) if f"r-{n}" in ids]
+    if exact:
+        assert len(ids) == len(made)
+
+
+def test_request_that_cannot_fit_is_left_out_of_a_later_round():
+    """It was run before, and keeps its result; the others are placed as if it were not there."""
+    requests = [make_request(f"r-{n}", content="word " * (500 if n in (1, 4) else 30)) for n in range(6)]
+    sharder = Sharder(ENDPOINT, limits=Limits(enqueued_tokens_otherwise=200), leave_out=True)
+    events = list(sharder.cut(lambda: iter([make_jsonl(requests)])))
+    assert [name for event in events if not isinstance(event, Complete) for name in event.custom_ids] == [
+        f"r-{n}" for n in (0, 2, 3, 5)
+    ]
+    assert sharder.requests == sum(entry.requests for entry in sharder.manifest().files) == 4
+
+
+@pytest.mark.parametrize("change", ["longer", "removed", "added"])
+@pytest.mark.parametrize("limits", [Limits(requests=400), Limits(enqueued_tokens_otherwise=20_000)])
+def test_changed_line_changes_few_shards(limits, change):
+    """Those before it and those well after it are the same, byte for byte, and are found again."""
+    requests = [make_request(f"r-{n}", content="word " * (20 + n % 50)) for n in range(3_000)]
+    before, _ = cut(make_jsonl(requests), limits=limits, realign=True)
+    if change == "longer":
+        requests[500] = make_request("r-500", content="word " * 300)
+    elif change == "removed":
+        del requests[500]
+    else:
+        requests.insert(500, make_request("new"))
+    after, _ = cut(make_jsonl(requests), limits=limits, realign=True)
+    assert len(after) > 5
+    assert len(set(after) - set(before)) <= 2

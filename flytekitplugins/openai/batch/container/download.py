@@ -21,7 +21,7 @@ from flytekitplugins.openai.batch.results.counts import Tally
 from flytekitplugins.openai.batch.results.join import InconsistentResultsError, Round, merge
 from flytekitplugins.openai.batch.results.order import OrderWriter
 from flytekitplugins.openai.batch.results.shard_results import BUFFER_BYTES, LineBuffer, Outcome, Row, ShardResults
-from flytekitplugins.openai.exceptions import InconsistentError
+from flytekitplugins.openai.exceptions import InconsistentError, RefusedError
 
 if TYPE_CHECKING:
     import openai
@@ -187,6 +187,12 @@ class _Downloads:
             file_id = self._batches[number].get(name)
             if file_id:
                 path = self._directory / f"{self._prefix}-{number}-{name}.jsonl"
-                download_file(self._client, file_id, path, account=self._account)
-                paths.append(path)
+                try:
+                    download_file(self._client, file_id, path, account=self._account)
+                except RefusedError as error:
+                    if not self._batches[number].get("reused") or error.answer is None or error.answer.status != 404:
+                        raise
+                    logger.warning(f"{error} Its results were to be reused; its requests are missing.")
+                else:
+                    paths.append(path)
         return paths

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ else:
 __all__ = ["LinesDigest", "PastBatches"]
 
 PAGE = 100
+# How long OpenAI keeps a file, and how long it is needed still: the rest of the input may take a day, and waits before.
+RETENTION, NEEDED_SECONDS = 30 * 86_400.0, 2 * 86_400.0
 # Ninety-six bits: of a million different shards, two have the same digest once in 10^17 times.
 DIGEST_BYTES = 12
 
@@ -53,12 +56,16 @@ class PastBatches:
         account: For the error messages.
         endpoint: What the batches were for.
         within: How many seconds ago a batch was created at most.
+        but: The ids of batches that are not to be found: those of earlier rounds, whose results were not good enough.
     """
 
-    def __init__(self, client: openai.OpenAI, account: Account, *, endpoint: str, within: float) -> None:
+    def __init__(
+        self, client: openai.OpenAI, account: Account, *, endpoint: str, within: float, but: Collection[str] = ()
+    ) -> None:
         self._client = client
         self._account = account
         self._since = time.time() - within
+        self._but = frozenset(but)
         self.endpoint = endpoint
 
     def find(self, digest: str, *, requests: int) -> BatchSnapshot | None:
@@ -87,15 +94,22 @@ class PastBatches:
                 batch, metadata = BatchSnapshot.from_dict(raw), raw.get("metadata") or {}
                 if batch.times.get("created_at", 0.0) < self._since:
                     return
-                if batch.status == "completed" and batch.endpoint == self.endpoint and metadata.get(DIGEST):
-                    yield str(metadata[DIGEST]), batch
+                is_usable = (
+                    batch.status == "completed" and batch.endpoint == self.endpoint and batch.id not in self._but
+                )
+                if is_usable and metadata.get(DIGEST):
+                    # There may be thousands.
+                    yield str(metadata[DIGEST]), replace(batch, raw={}, usage={})
 
     def _has_results(self, batch: BatchSnapshot) -> bool:
         if batch.output_file_id is None or batch.error_file_id is not None or batch.input_file_id is None:
             return False
         try:
             with explained(self._account, f"look up file {batch.output_file_id!r}"):
-                return self._client.files.retrieve(batch.output_file_id).id == batch.output_file_id
+                file = self._client.files.retrieve(batch.output_file_id)
+                expires_at = getattr(file, "expires_at", None)
+                ends_at = expires_at if isinstance(expires_at, (int, float)) else (batch.ended_at or 0.0) + RETENTION
+                return file.id == batch.output_file_id and ends_at > time.time() + NEEDED_SECONDS
         except OpenAIPluginError as error:
             if error.answer is None or error.answer.status != 404:
                 logger.warning(f"{error} The results of batch {batch.id!r} are not reused.")

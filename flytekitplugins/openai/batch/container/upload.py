@@ -99,8 +99,9 @@ def upload_shards(
                 if isinstance(event, Complete):
                     if not spool.is_closed:
                         spool.upload(event.shard)
-                        estimate = estimate_of(sharder.manifest(reused=spool.reused))
-                        spool.is_closed = bool(max_cost_usd is not None and over_budget(estimate, max_cost_usd))
+                    # What may be there already is known of all files only at the end.
+                    if max_cost_usd is not None and past is None:
+                        spool.is_closed = bool(over_budget(estimate_of(sharder.manifest()), max_cost_usd))
                     continue
                 if not spool.is_closed:
                     spool.write(event.shard, event.data)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
-from flytekitplugins.openai.exceptions import OpenAIPluginError
+from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedError
 
 from .failure_log import record_failure
 from .policy.batch_phase import FAILED, is_final
@@ -35,13 +35,14 @@ class Observer:
         first = files[0] if files else ""
         if self._spec.batch_id and first not in current:
             ids[first] = self._spec.batch_id
-        ids |= {file_id: batch_id for file_id, batch_id in self._spec.reused.items() if file_id not in current}
+        reused = {file_id: batch_id for file_id, batch_id in self._spec.reused.items() if batch_id not in state.gone}
+        ids |= {file_id: batch_id for file_id, batch_id in reused.items() if file_id not in current}
         due = sorted(ids, key=lambda file_id: state.polled_at.get(ids[file_id], 0.0))[:MAX_RETRIEVED]
+        retrievals = [self._unless_gone(ids[file_id], is_reused=file_id in reused) for file_id in due]
         if len(due) == 1:
             # Most tasks have one batch: its error is the task's.
-            replies: list[BatchSnapshot | BaseException] = [await self._retrieve(ids[due[0]])]
+            replies: list[BatchSnapshot | BaseException | None] = [await retrievals[0]]
         else:
-            retrievals = (self._retrieve(ids[file_id]) for file_id in due)
             replies = await asyncio.gather(*retrievals, return_exceptions=True)
         errors = [reply for reply in replies if isinstance(reply, BaseException)]
         if len(errors) == len(due) > 0:
@@ -51,17 +52,11 @@ class Observer:
                 record_failure("poll_failures", reply, task=self._spec.display_name, first=False)
             elif isinstance(reply, BaseException):
                 raise reply
-            else:
+            elif reply is not None:
                 current[file_id] = self.owned(reply, file_id)
                 if reply.id in state.final:
                     state.final[reply.id] = self.owned(state.final[reply.id], file_id)
         return current
-
-    async def reused_batches(self) -> dict[str, BatchSnapshot]:
-        """The batches of earlier runs that stand for files of the task, keyed by the ids of those."""
-        reused = self._spec.reused
-        batches = await asyncio.gather(*map(self._retrieve, reused.values()))
-        return {file_id: self.owned(batch, file_id) for file_id, batch in zip(reused, batches, strict=True)}
 
     async def other_batches(self, current: Mapping[str, BatchSnapshot]) -> list[BatchSnapshot]:
         """All other batches of the task's node, of every attempt.
@@ -108,6 +103,16 @@ class Observer:
     def is_complete(self) -> bool:
         """Whether this process knows all batches of the task, so that OpenAI need not list them."""
         return self._spec.local and not self._state.may_have_unknown_batch
+
+    async def _unless_gone(self, batch_id: str, *, is_reused: bool) -> BatchSnapshot | None:
+        """A batch as it is now; `None` for one of an earlier run that OpenAI does not have any more."""
+        try:
+            return await self._retrieve(batch_id)
+        except RefusedError as error:
+            if not is_reused or error.answer is None or error.answer.status != 404:
+                raise
+            self._state.gone.add(batch_id)
+            return None
 
     async def _retrieve(self, batch_id: str) -> BatchSnapshot:
         """A batch as it is now. A final one is kept at once, even if this call does not end in time."""

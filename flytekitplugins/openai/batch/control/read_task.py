@@ -42,13 +42,13 @@ def read_task(
     files, requests = read_files(inputs)
     manifest = _read_manifest(inputs, files)
     # Each batch will have one in its metadata.
-    has_digests = any(entry.digest for entry in manifest.files) if manifest else False
+    reserved = 1 if manifest and any(entry.digest for entry in manifest.files) else 0
     spec = TaskSpec(
         **read_account(custom),
         batch_id="",
         partial_results=bool(custom.get("partial_results")),
         request=_read_request(
-            custom, inputs, output_prefix=output_prefix, execution=execution, entries=METADATA_ENTRIES - has_digests
+            custom, inputs, output_prefix=output_prefix, execution=execution, entries=METADATA_ENTRIES - reserved
         ),
         shards=files,
         requests=requests,

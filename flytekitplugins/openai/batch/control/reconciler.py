@@ -59,7 +59,7 @@ class Reconciler:
         Args:
             current: The task's current batches, keyed by input file id. They count even when OpenAI's list lacks them.
         """
-        current = current or await self._observer.reused_batches()
+        current = current or {}
         plan = await self._submit_due(await self._list_and_plan(current), current)
         plan = await self._observer.with_full_batches(plan)
         try:
@@ -106,7 +106,7 @@ class Reconciler:
             invisible=invisible,
             max_concurrent_batches=self._spec.max_concurrent_batches,
             manifest=self._spec.contents,
-            cut_again=self._spec.tolerant,
+            gone=self._state.gone,
             now=self._now,
         )
 

@@ -47,12 +47,14 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
         files: What is in each file.
         exact: Whether a tokenizer counted the tokens; otherwise they are an estimate that is rather too high.
         limits: How many tokens OpenAI's queue takes, by model, as far as it is known.
+        cut_again: Whether the requests of a file that is too large for it will be uploaded again, in smaller files.
     """
 
     models: tuple[str, ...] = ()
     files: tuple[FileEntry, ...] = ()
     exact: bool = False
     limits: Mapping[str, Count] = msgspec.field(default_factory=dict)
+    cut_again: bool = False
 
     def encode(self) -> str:
         """As JSON."""

@@ -46,7 +46,14 @@ class Lane:
     @property
     def status(self) -> str:
         """How it ended."""
+        if self.is_reused:
+            return "reused"
         return self.batch.status if self.batch.id else "never submitted"
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether it is of an earlier run."""
+        return bool(self.batch.raw.get("reused"))
 
     @property
     def counts(self) -> list[str]:
@@ -104,8 +111,12 @@ class Report:
 
     @cached_property
     def span(self) -> Span | None:
-        """When they ran."""
-        return Span.of(self.batches)
+        """When they ran, but for those of an earlier run."""
+        return Span.of(self._own)
+
+    @property
+    def _own(self) -> list[BatchSnapshot]:
+        return [lane.batch for run in self.runs for lane in run if not lane.is_reused]
 
     @cached_property
     def models(self) -> list[str]:
@@ -121,7 +132,7 @@ class Report:
     @property
     def stays(self) -> list[Stay]:
         """How long the batches were in each state."""
-        return stays_in(self.batches)
+        return stays_in(self._own)
 
     @property
     def fates(self) -> list[tuple[str, int]]:
@@ -164,7 +175,7 @@ class Report:
     @property
     def reused(self) -> int:
         """For how many files the results of an earlier run were used."""
-        return sum(estimate.reused for estimate in self.estimates)
+        return sum(lane.is_reused for run in self.runs for lane in run)
 
 
 def parted(run: Sequence[Lane]) -> tuple[list[Lane], list[Lane]]:

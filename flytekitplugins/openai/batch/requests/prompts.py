@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from .endpoints import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, MODERATIONS, RESPONSES
 
-__all__ = ["LIMITS_OF_ANSWER", "PROMPT_FIELDS", "Prompt", "most_output_tokens", "prompt_of"]
+__all__ = ["LIMITS_OF_ANSWER", "PROMPT_FIELDS", "Prompt", "most_output_tokens", "prompt_of", "prompts_in"]
 
 # The parts of a body that a model reads. Schemas and tools are text to it, too.
 PROMPT_FIELDS = {
@@ -91,12 +91,13 @@ def prompt_of(given: Mapping[str, Any], *, model: str | None) -> Prompt:
     return Prompt(tuple(texts), tokens)
 
 
-def most_output_tokens(given: Mapping[str, Any], endpoint: str) -> int | None:
+def most_output_tokens(given: Mapping[str, Any], endpoint: str, *, prompts: int = 1) -> int | None:
     """How many tokens the answer may have at most; `None` if the request sets no limit.
 
     Args:
         given: The parts of a body that `LIMITS_OF_ANSWER` names.
         endpoint: Where it goes, as OpenAI writes it.
+        prompts: How many prompts it has, each of which is answered.
     """
     if endpoint in NO_ANSWER:
         return 0
@@ -108,7 +109,12 @@ def most_output_tokens(given: Mapping[str, Any], endpoint: str) -> int | None:
                 answers = max(answers, value)
             else:
                 limit = value
-    return None if limit is None else limit * answers
+    return None if limit is None else limit * answers * prompts
+
+
+def prompts_in(given: Any) -> int:
+    """How many texts an embedding or a text completion is asked for. A list of numbers is one text, as tokens."""
+    return len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -9,20 +9,34 @@ import msgspec
 
 from .endpoints import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, MODERATIONS, RESPONSES, VERSION, canonical_endpoint
 
-__all__ = ["Body", "LooseBody", "RequestLine", "inputs_in", "line_decoder"]
+__all__ = ["Body", "LooseBody", "RequestLine", "line_decoder"]
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 ABSENT = msgspec.Raw()
+_decode = msgspec.json.Decoder().decode
 
 
 # What a line must be, for the decoder to let it pass at full speed. What it stops is looked at again, one line at a
 # time, by `RequestReader`, which finds what is wrong, or nothing.
-class _Body(msgspec.Struct, gc=False):
+class _AnyBody(msgspec.Struct, gc=False):
+    def part(self, name: str) -> Any:
+        """A part as JSON has it; `None` if it is not there.
+
+        Raises:
+            msgspec.MsgspecError: It is valid, and cannot be decoded, such as a number that is too large.
+        """
+        value = getattr(self, name, None)
+        if isinstance(value, msgspec.Raw):
+            return _decode(value) if len(value) else None
+        return value
+
+
+class _Body(_AnyBody, gc=False):
     model: Text
     stream: None = None
 
 
-class _ChatBody(msgspec.Struct, gc=False):
+class _ChatBody(_AnyBody, gc=False):
     model: Text
     messages: msgspec.Raw
     stream: None = None
@@ -34,7 +48,7 @@ class _ChatBody(msgspec.Struct, gc=False):
     n: int | None = None
 
 
-class _ResponseBody(msgspec.Struct, gc=False):
+class _ResponseBody(_AnyBody, gc=False):
     model: Text
     input: msgspec.Raw
     stream: None = None
@@ -44,7 +58,7 @@ class _ResponseBody(msgspec.Struct, gc=False):
     max_output_tokens: int | None = None
 
 
-class _CompletionBody(msgspec.Struct, gc=False):
+class _CompletionBody(_AnyBody, gc=False):
     model: Text
     stream: None = None
     prompt: msgspec.Raw = ABSENT
@@ -53,13 +67,13 @@ class _CompletionBody(msgspec.Struct, gc=False):
     best_of: int | None = None
 
 
-class _ModerationBody(msgspec.Struct, gc=False):
+class _ModerationBody(_AnyBody, gc=False):
     input: msgspec.Raw
     model: Text | None = None
     stream: None = None
 
 
-class _EmbeddingsBody(msgspec.Struct):
+class _EmbeddingsBody(_AnyBody):
     model: Text
     # Decoded, because a batch has a limit of them.
     input: Text | Annotated[list[Any], msgspec.Meta(min_length=1)]
@@ -71,6 +85,10 @@ class LooseBody(msgspec.Struct):
 
     model: str | None
     given: dict[str, Any]
+
+    def part(self, name: str) -> Any:
+        """A part as JSON has it; `None` if it is not there."""
+        return self.given.get(name)
 
 
 Body: TypeAlias = _Body | _ChatBody | _ResponseBody | _CompletionBody | _ModerationBody | _EmbeddingsBody | LooseBody
@@ -90,14 +108,6 @@ _BODIES = {
     MODERATIONS: _ModerationBody,
     EMBEDDINGS: _EmbeddingsBody,
 }
-
-
-def inputs_in(body: Body) -> int:
-    """How many texts a request embeds. A list of numbers is one text, as tokens."""
-    given = body.given.get("input") if isinstance(body, LooseBody) else getattr(body, "input", None)
-    if isinstance(given, list) and given and not isinstance(given[0], int):
-        return len(given)
-    return 1
 
 
 def line_decoder(endpoint: str) -> Callable[[bytes], RequestLine]:

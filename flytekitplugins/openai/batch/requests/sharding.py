@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from zlib import crc32
 
 from flytekitplugins.openai._lines import LineTooLongError, whole_lines
-from flytekitplugins.openai._tokenizer import counts_exactly
-from flytekitplugins.openai.batch.records.manifest import FileEntry, Manifest
+from flytekitplugins.openai.batch.records.manifest import Manifest
 
 from .duplicates import UniqueIds, find_repetitions
 from .endpoints import EMBEDDINGS, canonical_endpoint
 from .file_kinds import HEAD, complaint_about
 from .lines import Block, RequestReader
 from .problems import SHOWN, BadRequestsError, Problems
-from .request_line import RequestLine, inputs_in
-from .shards import Amount, Limits, Shard, usable
+from .prompts import prompts_in
+from .request_line import RequestLine
+from .shards import NOTHING, Amount, Limits, Shard, manifest_of, usable
 
 __all__ = ["Complete", "Lines", "Sharder"]
 
+# A shard that is to be found again ends, once it is so full, at the next of so many requests.
+NEARLY_FULL, ENDS_AT_ONE_IN = 0.8, 16
 # A file of another kind has too many problems to count them all.
 MOST_PROBLEMS = 10_000
 
@@ -54,15 +57,29 @@ class Sharder:
         limits: What one batch can take.
         many: What to do with more than the limits allow, for the error message.
         may_be_empty: Whether no requests at all are good.
+        leave_out: Leave out what does not fit, in place of refusing the input; its requests have been run before.
+        realign: Cut so that a changed line changes its own shard alone, if possible.
+        cut_again: Whether what turns out to be too large for OpenAI's queue will be cut again.
     """
 
     def __init__(
-        self, endpoint: str | None, *, limits: Limits | None = None, many: str = "", may_be_empty: bool = False
+        self,
+        endpoint: str | None,
+        *,
+        limits: Limits | None = None,
+        many: str = "",
+        may_be_empty: bool = False,
+        leave_out: bool = False,
+        realign: bool = False,
+        cut_again: bool = False,
     ) -> None:
         self.requests = 0
         self._limits = limits or Limits()
         self._many = many
         self._may_be_empty = may_be_empty
+        self._leave_out = leave_out
+        self._may_end_at = self._limits.scaled(NEARLY_FULL) if realign else None
+        self._cut_again = cut_again
         self._problems = Problems()
         self._reader = RequestReader(endpoint, self._problems)
         self._open: dict[str | None, Shard] = {}
@@ -122,22 +139,9 @@ class Sharder:
             digests: Of their lines, by their numbers, as far as there are any.
             reused: The batches whose results are reused in place of a shard's, in the same way.
         """
-        digests, reused = digests or {}, reused or {}
-        models = list(dict.fromkeys(shard.model or "" for shard in self._shards))
-        files = tuple(
-            FileEntry(
-                models.index(shard.model or ""),
-                shard.requests,
-                shard.load.prompt,
-                None if shard.load.open_answers else shard.load.answer,
-                # What is reused gets no batch that a digest could be in.
-                "" if shard.number in reused else digests.get(shard.number, ""),
-                reused.get(shard.number, ""),
-            )
-            for shard in self._shards
+        return manifest_of(
+            self._shards, self._limits, digests=digests or {}, reused=reused or {}, cut_again=self._cut_again
         )
-        limits = {model: limit for model in models if (limit := self._limits.queue_of(model)) is not None}
-        return Manifest(tuple(models), files, exact=counts_exactly(), limits=limits)
 
     def _cut_block(self, data: bytes, unique: UniqueIds) -> Iterator[Lines | Complete]:
         block = self._reader.read(data)
@@ -153,7 +157,7 @@ class Sharder:
         if len(models) == 1:
             shard = self._open.get(block.requests[0].body.model)
             whole = Amount(len(custom_ids), len(block.data), sum(inputs), self._reader.load_of(block.requests))
-            if shard is not None and self._fits(shard, whole):
+            if shard is not None and self._limits.allow(shard, whole) and not self._may_end(shard, whole):
                 shard.add(whole)
                 yield Lines(shard, block.data, custom_ids)
                 return
@@ -167,49 +171,50 @@ class Sharder:
         for number, line, request, count in zip(block.numbers, block.lines, block.requests, counts, strict=True):
             shard = self._open.get(request.body.model)
             one = Amount(1, len(line) + 1, count, self._reader.load_of([request]))
-            is_full = shard is not None and not self._fits(shard, one)
+            is_full = shard is not None and not self._limits.allow(shard, one)
             if last is not None and (shard is not last or is_full):
                 yield Lines(last, b"".join(run), custom_ids)
                 run, custom_ids = [], []
             if shard is None or is_full:
+                if obstacle := self._obstacle(request.body.model, one):
+                    if self._leave_out:
+                        self.requests -= 1
+                        last = None
+                        continue
+                    self._problems.add(number, *obstacle)
+                    # After a problem nothing is placed.
+                    return
                 if shard is not None:
                     yield Complete(shard)
-                shard = self._new_shard(request.body.model, one, line=number)
-            if shard is None:
-                # It was a problem, after which nothing is placed.
-                return
+                shard = self._open[request.body.model] = Shard(len(self._shards), request.body.model)
+                self._shards.append(shard)
             shard.add(one)
             run += (line, b"\n")
             custom_ids.append(request.custom_id)
             last = shard
+            if self._may_end(shard, NOTHING) and _hash(request.custom_id) % ENDS_AT_ONE_IN == 0:
+                yield Lines(last, b"".join(run), custom_ids)
+                yield Complete(self._open.pop(shard.model))
+                run, custom_ids, last = [], [], None
         if last is not None:
             yield Lines(last, b"".join(run), custom_ids)
 
-    def _new_shard(self, model: str | None, first: Amount, *, line: int) -> Shard | None:
-        most = self._limits
-        shard = Shard(len(self._shards), model)
-        if not self._fits(shard, first):
-            self._problems.add(line, "is more than a batch can take", self._excess(model, first))
-        elif len(self._shards) == most.shards:
-            limit = f"{most.requests:,} requests or {most.size:,} bytes of one model"
-            if (queue := most.queue_of(model)) is not None:
-                limit = f"{limit}, or {usable(queue):,} tokens of {model!r}"
-            batches = "one batch" if most.shards == 1 else f"{most.shards:,} batches"
-            self._problems.add(line, f"does not fit into {batches}", f"of {limit}; {self._many}")
-        else:
-            self._shards.append(shard)
-            self._open[model] = shard
-            return shard
-        return None
+    def _may_end(self, shard: Shard, amount: Amount) -> bool:
+        """Whether a shard may end before it is full, so that the next one begins where it did in another run."""
+        return self._may_end_at is not None and not self._may_end_at.allow(shard, amount)
 
-    def _fits(self, shard: Shard, amount: Amount) -> bool:
-        most, queue = self._limits, self._limits.queue_of(shard.model)
-        return (
-            shard.requests + amount.requests <= most.requests
-            and shard.size + amount.size <= most.size
-            and shard.embedding_inputs + amount.embedding_inputs <= most.embedding_inputs
-            and (queue is None or shard.load.plus(amount.load).prompt <= usable(queue))
-        )
+    def _obstacle(self, model: str | None, first: Amount) -> tuple[str, str] | None:
+        """Why there can be no new shard for this request, as a kind of problem and a detail."""
+        most = self._limits
+        if not self._limits.allow(Shard(0, model), first):
+            return "is more than a batch can take", self._excess(model, first)
+        if len(self._shards) < most.shards:
+            return None
+        limit = f"{most.requests:,} requests or {most.size:,} bytes of one model"
+        if (queue := most.queue_of(model)) is not None:
+            limit = f"{limit}, or {usable(queue):,} tokens of {model!r}"
+        batches = "one batch" if most.shards == 1 else f"{most.shards:,} batches"
+        return f"does not fit into {batches}", f"of {limit}; {self._many}"
 
     def _excess(self, model: str | None, amount: Amount) -> str:
         """Which limit of a batch a single request is beyond."""
@@ -224,4 +229,9 @@ class Sharder:
         endpoint = self._reader.endpoint
         if endpoint is None or canonical_endpoint(endpoint) != EMBEDDINGS:
             return []
-        return [inputs_in(request.body) for request in requests]
+        return [prompts_in(request.body.part("input")) for request in requests]
+
+
+def _hash(custom_id: str) -> int:
+    """The same in each process, as Python's own is not."""
+    return crc32(custom_id.encode(errors="replace"))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+from flytekitplugins.openai._tokenizer import counts_exactly
+from flytekitplugins.openai.batch.records.manifest import FileEntry, Manifest
 
 from .tokens import Load
 
-__all__ = ["Amount", "Limits", "Shard", "limits_of", "usable"]
+__all__ = ["NOTHING", "Amount", "Limits", "Shard", "limits_of", "manifest_of", "usable"]
 
 # Of the tokens that OpenAI's queue takes, what a file may have.
 QUEUE_SHARE = 0.95
+# As in `gpt-4o-mini-2024-07-18`.
+VERSION = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,32 @@ class Limits:
 
     def queue_of(self, model: str | None) -> int | None:
         """How many tokens OpenAI's queue takes for a model; `None`: any number."""
-        return self.enqueued_tokens.get(model or "", self.enqueued_tokens_otherwise)
+        name = model or ""
+        # A version of a model has the queue of the model.
+        known = (each for each in (name, VERSION.sub("", name)) if each in self.enqueued_tokens)
+        return self.enqueued_tokens.get(next(known, name), self.enqueued_tokens_otherwise)
+
+    def allow(self, shard: Shard, amount: Amount) -> bool:
+        """Whether a shard can take this in."""
+        queue = self.queue_of(shard.model)
+        return (
+            shard.requests + amount.requests <= self.requests
+            and shard.size + amount.size <= self.size
+            and shard.embedding_inputs + amount.embedding_inputs <= self.embedding_inputs
+            and (queue is None or shard.load.plus(amount.load).prompt <= usable(queue))
+        )
+
+    def scaled(self, share: float) -> Limits:
+        """A part of these limits."""
+        others = self.enqueued_tokens_otherwise
+        return replace(
+            self,
+            requests=int(self.requests * share),
+            size=int(self.size * share),
+            embedding_inputs=int(self.embedding_inputs * share),
+            enqueued_tokens={model: int(limit * share) for model, limit in self.enqueued_tokens.items()},
+            enqueued_tokens_otherwise=None if others is None else int(others * share),
+        )
 
 
 class Amount(NamedTuple):
@@ -48,6 +79,9 @@ class Amount(NamedTuple):
     size: int
     embedding_inputs: int
     load: Load
+
+
+NOTHING = Amount(0, 0, 0, Load())
 
 
 @dataclass
@@ -87,3 +121,32 @@ def limits_of(enqueued: float | Mapping[str, float] | None, told: Iterable[Mappi
 def usable(queue: int) -> int:
     """How many tokens one file may have, of those that the queue takes: OpenAI may count a few more than we do."""
     return int(queue * QUEUE_SHARE)
+
+
+def manifest_of(
+    shards: Sequence[Shard], limits: Limits, *, digests: Mapping[int, str], reused: Mapping[int, str], cut_again: bool
+) -> Manifest:
+    """What is in these shards.
+
+    Args:
+        shards: In their order.
+        limits: By which they were cut.
+        digests: Of their lines, by their numbers, as far as there are any.
+        reused: The batches whose results are reused in place of a shard's, in the same way.
+        cut_again: Whether what turns out to be too large will be cut again.
+    """
+    models = list(dict.fromkeys(shard.model or "" for shard in shards))
+    files = tuple(
+        FileEntry(
+            models.index(shard.model or ""),
+            shard.requests,
+            shard.load.prompt,
+            None if shard.load.open_answers else shard.load.answer,
+            # What is reused gets no batch that a digest could be in.
+            "" if shard.number in reused else digests.get(shard.number, ""),
+            reused.get(shard.number, ""),
+        )
+        for shard in shards
+    )
+    queues = {model: limit for model in models if (limit := limits.queue_of(model)) is not None}
+    return Manifest(tuple(models), files, exact=counts_exactly(), limits=queues, cut_again=cut_again)

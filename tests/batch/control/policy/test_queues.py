@@ -19,10 +19,13 @@ MESSAGE = (
 )
 
 
-def manifest_of(*tokens, models=("m",), exact=True, limits=None, numbers=()):
-    numbers = numbers or [0] * len(tokens)
-    files = tuple(FileEntry(number, 1, count) for number, count in zip(numbers, tokens, strict=True))
-    return Manifest(models, files, exact=exact, limits=limits or {})
+def manifest_of(*tokens, models=("m",), exact=True, limits=None, numbers=(), cut_again=False, reused=None):
+    numbers, reused = numbers or [0] * len(tokens), reused or {}
+    files = tuple(
+        FileEntry(model, 1, count, reused=reused.get(number, ""))
+        for number, (model, count) in enumerate(zip(numbers, tokens, strict=True))
+    )
+    return Manifest(models, files, exact=exact, limits=limits or {}, cut_again=cut_again)
 
 
 def files_of(manifest):
@@ -39,8 +42,8 @@ def refused(number, limit, *, ended=0):
     return batch(name, "failed", file_id=f"file-{number}", failed_at=NOW - ended, errors=errors)
 
 
-def queues(manifest, *batches, **arguments):
-    return Queues(manifest, files_of(manifest), batches, **arguments)
+def queues(manifest, *batches):
+    return Queues(manifest, files_of(manifest), batches)
 
 
 def plan(manifest, *batches, **arguments):
@@ -137,8 +140,8 @@ def test_refusal_may_name_no_limit(message):
         (100, True, False, False),
         (105, True, False, False),
         (120, True, False, True),
-        (250, False, False, False),
-        (260, False, False, True),
+        (300, False, False, False),
+        (310, False, False, True),
         (105, True, True, True),
         (105, False, True, True),
         (100, False, True, False),
@@ -146,8 +149,8 @@ def test_refusal_may_name_no_limit(message):
 )
 def test_file_that_can_never_run_is_known(tokens, exact, cut_again, never):
     """It must be certain, unless the requests are cut again, which costs nothing."""
-    manifest = manifest_of(tokens, exact=exact)
-    assert bool(queues(manifest, refused(0, 100), cut_again=cut_again).too_large(0)) is never
+    manifest = manifest_of(tokens, exact=exact, cut_again=cut_again)
+    assert bool(queues(manifest, refused(0, 100)).too_large(0)) is never
 
 
 def test_task_whose_file_can_never_run_fails_at_once():
@@ -167,7 +170,7 @@ def test_files_that_were_not_submitted_are_too_large_as_well():
     """Each would be refused, too; those that fit run."""
     manifest = manifest_of(300, 300, 50)
     told = plan(manifest, refused(0, 100))
-    assert [bool(shard.too_large) for shard in told.shards] == [True, True, False]
+    assert [bool(shard.refused) for shard in told.shards] == [True, True, False]
     assert told.submit == (2,)
     result = result_of(told, files_of(manifest))
     codes = [(entry["errors"] or {"data": [{}]})["data"][0].get("code") for entry in result["batches"][:2]]
@@ -178,7 +181,33 @@ def test_files_that_were_not_submitted_are_too_large_as_well():
 def test_file_that_runs_is_not_too_large():
     """Whatever its count says."""
     told = plan(manifest_of(300), refused(0, 100, ended=50), running(0))
-    assert (told.shards[0].too_large, told.submit) == (False, ())
+    assert (told.shards[0].refused, told.submit) == ("", ())
+
+
+# What is reused
+
+
+def test_file_that_a_batch_stands_for_is_never_submitted():
+    """Not even while that batch has not been seen: it would be paid for twice."""
+    manifest = manifest_of(10, 10, reused={0: "batch_old"})
+    told = plan(manifest)
+    assert (told.submit, told.shards[0].refused) == ((1,), "")
+    told = plan(manifest, running(0, "completed"))
+    assert (told.submit, told.shards[0].batch.id) == ((1,), "batch_run-0")
+
+
+def test_file_whose_results_are_gone_is_missing():
+    """The others go on, and another round runs its requests."""
+    manifest = manifest_of(10, 10, reused={0: "batch_old"})
+    told = plan(manifest, running(1, "completed"), gone={"batch_old"})
+    [lost, _] = result_of(told, files_of(manifest))["batches"]
+    assert lost["errors"]["data"] == [
+        {
+            "code": "missing",
+            "message": "OpenAI does not have batch 'batch_old' any more, whose results were to be reused",
+            "line": None,
+        }
+    ]
 
 
 # What people read

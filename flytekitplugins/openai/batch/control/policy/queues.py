@@ -18,8 +18,8 @@ __all__ = ["Queues"]
 # https://github.com/openai/openai-python/issues/2084 has the whole message.
 LIMIT = re.compile(r"\bLimit: *([\d,]+)")
 # How many times as large as the queue a file must be for it to be certain that it can never run: OpenAI counts in its
-# own way, and an estimate may be twice as high.
-CERTAIN_COUNT, CERTAIN_ESTIMATE = 1.1, 2.5
+# own way, and an estimate may be three times as high.
+CERTAIN_COUNT, CERTAIN_ESTIMATE = 1.1, 3.0
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,11 @@ class Queues:
         manifest: What is in the files; an empty one if that is not known.
         files: Their ids.
         batches: All batches of the node.
-        cut_again: Whether the requests of a file that is too large will be uploaded again in smaller files. It is then
-            given up as soon as it seems to be too large.
     """
 
     manifest: Manifest
     files: Sequence[str]
     batches: Sequence[BatchSnapshot]
-    cut_again: bool = False
     limits: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +50,10 @@ class Queues:
             return ""
         model, tokens = self.manifest.model_of(number), self.manifest.files[number].tokens
         limit = self.limits.get(model)
-        certain = 1.0 if self.cut_again else CERTAIN_COUNT if self.manifest.exact else CERTAIN_ESTIMATE
+        certain = CERTAIN_COUNT if self.manifest.exact else CERTAIN_ESTIMATE
+        if self.manifest.cut_again:
+            # To be wrong costs nothing.
+            certain = 1.0
         if limit is None or tokens <= limit * certain:
             return ""
         about = "" if self.manifest.exact else "about "

@@ -18,12 +18,16 @@ from .retry_policy import (
     is_refused_for_now,
 )
 
-__all__ = ["ShardPlan", "is_duplicate_check_due", "plan_shard", "refused_at", "room_seen_at"]
+__all__ = ["REFUSED", "ShardPlan", "is_duplicate_check_due", "plan_shard", "refused_at", "room_seen_at"]
 
 # A batch may appear long after its creator gave up waiting for the reply. For this long after a batch's creation, and
 # this often, OpenAI's list is checked for duplicates.
 RACE_SECONDS = 600.0
 DUPLICATE_CHECK_SECONDS = 120.0
+
+
+# The code of requests whose batch OpenAI would not create.
+REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class ShardPlan:
         waiting: Why the file waits to be resubmitted, in words; "" when it does not.
         times_refused: How often it was refused, if it waits.
         refused: Why OpenAI will not create a batch of it, in words; "" when that is not so.
-        too_large: Whether that is because OpenAI's queue can never hold it.
+        refusal_code: The code that its requests have for that reason.
         wrongly_not_found: Whether its batches failed because the Batch API did not find the file, which the Files API
             has.
     """
@@ -48,7 +52,7 @@ class ShardPlan:
     waiting: str = ""
     times_refused: int = 0
     refused: str = ""
-    too_large: bool = False
+    refusal_code: str = REFUSED
     wrongly_not_found: bool = False
 
 

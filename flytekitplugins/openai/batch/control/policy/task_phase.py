@@ -12,7 +12,7 @@ from flytekitplugins.openai.batch.control.state.snapshot import BatchError, Batc
 from flytekitplugins.openai.batch.control.state.task_spec import TaskSpec
 
 from .batch_phase import batch_phase, has_passed_validation
-from .shard_plan import ShardPlan
+from .shard_plan import REFUSED, ShardPlan
 from .task_plan import TaskPlan
 
 __all__ = ["result_of", "summary_of", "task_phase"]
@@ -23,8 +23,6 @@ MAX_ERRORS = 1_000
 MAX_IDS = 100
 # Characters of an error's message in the summary. OpenAI's have a hundred or two.
 MAX_MESSAGE_LENGTH = 500
-# The codes of requests whose batch was never created: OpenAI's own, and ours.
-TOO_LARGE, REFUSED = "token_limit_exceeded", "refused"
 WRONGLY_NOT_FOUND = (
     "OpenAI's Files API has this file, so the fault is OpenAI's and not a key's; run the task again to "
     "submit the same file."
@@ -188,8 +186,8 @@ def _progress(plan: TaskPlan, infos: Sequence[PhaseInfo], requests: int) -> str:
 
 def _result(shard: ShardPlan, file_id: str, max_errors: int) -> dict[str, Any]:
     batch = shard.batch
-    if batch is None or (shard.refused and not shard.too_large):
-        error = {"code": TOO_LARGE if shard.too_large else REFUSED, "message": shard.refused, "line": None}
+    if batch is None or (shard.refused and shard.refusal_code == REFUSED):
+        error = {"code": shard.refusal_code, "message": shard.refused, "line": None}
         return {"id": None, "input_file_id": file_id, "status": "failed", "errors": {"data": [error]}}
     errors = [_error(error) for error in batch.errors[:max_errors]]
     return {

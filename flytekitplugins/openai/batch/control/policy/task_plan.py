@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
-from flytekitplugins.openai.batch.records.manifest import Manifest
+from flytekitplugins.openai.batch.records.manifest import FileEntry, Manifest
 
 from .batch_phase import FAILED, SUCCEEDED, is_live
 from .queues import Queues
@@ -15,6 +15,10 @@ from .retry_policy import backoff_seconds, is_over_quota
 from .shard_plan import ShardPlan, plan_shard, refused_at, room_seen_at
 
 __all__ = ["TaskPlan", "plan_task"]
+
+
+# Of a file that no manifest describes.
+NOTHING_KNOWN = FileEntry(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def plan_task(
     invisible: Collection[str] = (),
     max_concurrent_batches: int | None = None,
     manifest: Manifest | None = None,
-    cut_again: bool = False,
+    gone: Collection[str] = (),
     now: float,
 ) -> TaskPlan:
     """What to do about all files of a task.
@@ -91,7 +95,7 @@ def plan_task(
         invisible: Files that OpenAI's Files API does not have.
         max_concurrent_batches: How many batches of the task may be under way at once; `None`: any number.
         manifest: What is in the files, if it is known.
-        cut_again: Whether the requests of a file that is too large will be uploaded again in smaller files.
+        gone: Batches of earlier runs that are to be reused, and that OpenAI does not have any more.
         now: Unix seconds.
     """
     by_file: dict[str, list[BatchSnapshot]] = {file_id: [] for file_id in files}
@@ -111,8 +115,13 @@ def plan_task(
         )
         for file_id in files
     )
-    queues = Queues(manifest or Manifest(), files, batches, cut_again=cut_again)
+    manifest = manifest or Manifest()
+    queues = Queues(manifest, files, batches)
     shards = tuple(_unless_too_large(shard, number, queues) for number, shard in enumerate(shards))
+    shards = tuple(
+        _unless_reused(shard, entry.reused, gone) if entry.reused else shard
+        for shard, entry in zip(shards, manifest.files or [NOTHING_KNOWN] * len(files), strict=True)
+    )
     all_due = [index for index, shard in enumerate(shards) if shard.submit]
     due = queues.fitting(all_due)
     room = _room_in_queue(shards, batches, now)
@@ -132,7 +141,17 @@ def _unless_too_large(shard: ShardPlan, number: int, queues: Queues) -> ShardPla
     """The plan of a file, unless it waits, or is to be submitted, and OpenAI's queue can never hold it."""
     if not (shard.submit or shard.waiting) or not (reason := queues.too_large(number)):
         return shard
-    return ShardPlan(shard.batch, refused=reason, too_large=True)
+    return ShardPlan(shard.batch, refused=reason, refusal_code="token_limit_exceeded")
+
+
+def _unless_reused(shard: ShardPlan, batch_id: str, gone: Collection[str]) -> ShardPlan:
+    """The plan of a file that a batch of an earlier run stands for: until that has been seen, nothing is submitted."""
+    if shard.batch is not None:
+        return shard
+    if batch_id not in gone:
+        return ShardPlan()
+    reason = f"OpenAI does not have batch {batch_id!r} any more, whose results were to be reused"
+    return ShardPlan(refused=reason, refusal_code="missing")
 
 
 def _room_in_queue(shards: Sequence[ShardPlan], batches: Sequence[BatchSnapshot], now: float) -> float:

@@ -52,6 +52,7 @@ class PollState:
         outage: The current streak of failed polls.
         waiting: Why a file of the task waits, as last seen; "" when none does.
         has_started: Whether one of its batches has passed validation, or Flyte was told RUNNING.
+        gone: Ids of batches of earlier runs that OpenAI does not have any more.
         may_have_unknown_batch: Whether this process may have created a batch that it does not know, because the reply
             was lost.
     """
@@ -66,6 +67,7 @@ class PollState:
     outage: Outage | None = None
     waiting: str = ""
     has_started: bool = False
+    gone: set[str] = field(default_factory=set)
     may_have_unknown_batch: bool = False
 
     @property
@@ -75,8 +77,9 @@ class PollState:
 
     @property
     def window_ends_at(self) -> float | None:
-        """When the last completion window of the current batches ends, if that is known."""
-        return max((end for batch in self.batches.values() if (end := batch.window_ends_at)), default=None)
+        """When the last completion window of the batches that have not ended ends, if that is known."""
+        running = (batch for batch in self.batches.values() if batch.ended_at is None)
+        return max((end for batch in running if (end := batch.window_ends_at)), default=None)
 
     def record(self, batches: Mapping[str, BatchSnapshot], info: PhaseInfo | None = None) -> None:
         """Keep the current batches, keyed by input file id, and the phase that they led to."""

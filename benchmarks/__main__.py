@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from . import days, files, polls, published, tables
+from . import days, files, polls, published, reading, tables
 from .errors import BenchmarkError
 
 PARTS = {
@@ -11,6 +11,7 @@ PARTS = {
     "days": lambda options: days.run(options.days),
     "files": lambda options: files.run(options.requests),
     "tables": lambda options: tables.run(options.requests),
+    "reading": lambda options: reading.run(options.requests),
 }
 
 

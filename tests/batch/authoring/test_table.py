@@ -9,9 +9,12 @@ from uuid import UUID
 import pandas as pd
 import pytest
 from flytekit.types.file import JSONLFile
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field, HttpUrl, RootModel, create_model
 
 from flytekitplugins.openai import BatchResult, ResultRow, read_results
+from flytekitplugins.openai.batch.authoring import table
 from flytekitplugins.openai.batch.authoring.table import columns_of, table_of
 from flytekitplugins.openai.batch.results.usage import Usage
 
@@ -51,6 +54,25 @@ def test_columns_are_those_of_a_row():
     fields = [f"output.{name}" for name in Order.model_fields]
     assert list(table_of([make_order(), LOST], columns_of(Order))) == [*NAMES, *TOKENS, *fields]
     assert list(table_of([make_order(), LOST], columns_of(Order), body=True)) == [*NAMES, *TOKENS, *fields, "body"]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [LOST, make_order(), make_order(number=2**70), make_row(None), make_row([1, "a"]), make_row({"x": 1})]
+        ),
+        max_size=8,
+    ),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_table_is_the_same_however_many_rows_are_read_at_once(rows, size, known):
+    """Types that only all rows tell, and columns that only the last one has, included."""
+    columns = columns_of(Order) if known else {}
+    whole = table_of(rows, columns, body=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "ROWS_AT_ONCE", size)
+        pd.testing.assert_frame_equal(table_of(rows, columns, body=True), whole)
 
 
 @pytest.mark.parametrize("rows", [[], [LOST], [make_order()], [make_order(), LOST], [LOST, make_order(price=0.5)]])

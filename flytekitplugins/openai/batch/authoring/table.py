@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -23,6 +24,9 @@ else:
 
 __all__ = ["columns_of", "table_of"]
 
+TOKENS = tuple(vars(Usage()))
+# Rows that are Python objects at once; the table itself takes a fraction of that.
+ROWS_AT_ONCE = 4096
 # pandas' own types would make 1.0 of a whole number, and an object of a flag, where another row has none.
 TYPES = {
     "custom_id": "string",
@@ -32,7 +36,7 @@ TYPES = {
     "finish_reason": "string",
     "error_code": "string",
     "error_message": "string",
-    **dict.fromkeys(vars(Usage()), "Int64"),
+    **dict.fromkeys(TOKENS, "Int64"),
 }
 # Those of outputs: by what the model's field says, or else by what pandas finds in them.
 TYPES_BY_ANNOTATION = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
@@ -63,17 +67,74 @@ def table_of(
     """
     import pandas as pd  # noqa: PLC0415 (the user's own, if it is there)
 
-    records = [_record(row, body=body) for row in rows]
-    found = dict.fromkeys(name for record in records for name in record["outputs"])
-    outputs = {**output_columns, **{name: output_columns.get(name) for name in found}}
-    columns = {name: [record["named"][name] for record in records] for name in TYPES}
-    columns |= {name: [record["outputs"].get(name) for record in records] for name in outputs}
+    named = {name: _Column(kind) for name, kind in TYPES.items()}
+    outputs = {name: _Column(kind) for name, kind in output_columns.items()}
+    bodies: list[Mapping[str, Any]] = []
+    rows, count = iter(rows), 0
+    while block := list(islice(rows, ROWS_AT_ONCE)):
+        for name, column in named.items():
+            column.add(_values(block, name))
+        found = [_outputs(row.output) for row in block]
+        for name in dict.fromkeys(name for each in found for name in each):
+            if name not in outputs:
+                outputs[name] = _Column(None)
+                outputs[name].add([None] * count)
+        for name, column in outputs.items():
+            column.add([each.get(name) for each in found])
+        if body:
+            bodies += [row.body for row in block]
+        count += len(block)
+    # One after the other, because each is in memory twice meanwhile.
+    columns = {**named, **outputs}
+    series = {name: columns[name].series() for name in columns}
     if body:
-        columns["body"] = [record["body"] for record in records]
-    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-    inferred = {name: pd.api.types.infer_dtype(frame[name], skipna=True) for name in outputs}
-    types = {**TYPES, **{n: kind or TYPES_BY_CONTENT.get(inferred[n], "object") for n, kind in outputs.items()}}
-    return frame.astype({name: kind for name, kind in types.items() if _fits(frame[name], kind)})
+        series["body"] = pd.Series(bodies, dtype=object)
+    return pd.DataFrame(series)
+
+
+class _Column:
+    """A column while its rows come in: a block is kept in its type, which takes less memory than Python's objects.
+
+    Args:
+        kind: The type; `None` if only all values tell it.
+    """
+
+    def __init__(self, kind: str | None) -> None:
+        self._kind = kind
+        self._parts: list[Any] = []
+
+    def add(self, values: list[Any]) -> None:
+        """Add the values of more rows."""
+        import pandas as pd  # noqa: PLC0415 (as above)
+
+        if self._kind == "Int64" and not all(value is None or -(2**63) <= value < 2**63 for value in values):
+            # A whole number can be longer than 64 bits; then they are all Python's.
+            self._kind = "object"
+        is_typed = self._kind not in (None, "object")
+        self._parts.append(pd.array(values, dtype=self._kind) if is_typed else pd.Series(values, dtype=object))
+
+    def series(self) -> pd.Series:
+        """All of them; the blocks are gone then."""
+        import pandas as pd  # noqa: PLC0415 (as above)
+
+        parts, self._parts = self._parts, []
+        if self._kind not in (None, "object"):
+            return pd.concat(
+                [pd.Series(part) for part in parts] or [pd.Series([], dtype=self._kind)], ignore_index=True
+            )
+        objects = [value for part in parts for value in part]
+        column = pd.Series([None if value is pd.NA else value for value in objects], dtype=object)
+        kind = self._kind or TYPES_BY_CONTENT.get(pd.api.types.infer_dtype(column, skipna=True), "object")
+        return column.astype(kind) if kind != "Int64" or _fits(column) else column
+
+
+def _values(rows: Sequence[ResultRow[Any]], name: str) -> list[Any]:
+    """The values of a column that all tables have."""
+    if name in TOKENS:
+        return [None if row.usage is None else getattr(row.usage, name) for row in rows]
+    if name == "custom_id":
+        return [whole(row.custom_id) for row in rows]
+    return [getattr(row, name) for row in rows]
 
 
 def columns_of(model: Any) -> dict[str, str | None]:
@@ -103,13 +164,6 @@ def _kinds_of(annotation: Any) -> set[Any]:
     return {annotation} if isinstance(annotation, type) and get_origin(annotation) is None else {None}
 
 
-def _record(row: ResultRow[Any], *, body: bool) -> dict[str, Mapping[str, Any]]:
-    usage = dict.fromkeys(vars(Usage())) if row.usage is None else vars(row.usage)
-    named = {name: getattr(row, name) for name in TYPES if name not in usage}
-    named["custom_id"] = whole(row.custom_id)
-    return {"named": {**named, **usage}, "outputs": _outputs(row.output), "body": row.body if body else {}}
-
-
 def _outputs(output: Any) -> dict[str, Any]:
     """The fields of a model's object as columns; a list, or a number, has none, and is a column by itself."""
     if output is None:
@@ -133,6 +187,6 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, KNOWN_TO_ARROW) else str(value)
 
 
-def _fits(column: pd.Series, kind: str) -> bool:
+def _fits(column: pd.Series) -> bool:
     # A whole number can be longer than 64 bits.
-    return kind != "Int64" or all(-(2**63) <= number < 2**63 for number in column.dropna())
+    return all(-(2**63) <= number < 2**63 for number in column.dropna())

@@ -180,7 +180,7 @@ class Report:
 
 def parted(run: Sequence[Lane]) -> tuple[list[Lane], list[Lane]]:
     """The batches that are shown, those that did not complete first, and the rest."""
-    chosen = sorted(run, key=lambda lane: lane.status == "completed")[:LINES]
+    chosen = sorted(run, key=lambda lane: lane.status in ("completed", "reused"))[:LINES]
     numbers = {lane.number for lane in chosen}
     return [lane for lane in run if lane.number in numbers], [lane for lane in run if lane.number not in numbers]
 

@@ -14,6 +14,7 @@ from .usage import Consumption, Usage
 __all__ = [
     "CUT_OFF",
     "ResultLine",
+    "decode_usage",
     "read_line",
     "read_object",
 ]
@@ -135,6 +136,16 @@ class ResultLine(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(ResultLine).decode
+_decode_usage = msgspec.json.Decoder(_Usage).decode
+
+
+def decode_usage(usage: msgspec.Raw) -> Usage | None:
+    """The tokens in the usage of an answer; `None` if there are none.
+
+    Raises:
+        msgspec.MsgspecError: It has another form, which `read_line` may read.
+    """
+    return _decode_usage(usage).counts
 
 
 def read_line(line: bytes) -> ResultLine | None:

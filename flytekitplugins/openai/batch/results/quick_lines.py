@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from .lines import CUT_OFF
+from .lines import CUT_OFF, decode_usage, read_line
+from .usage import Usage
 
 __all__ = ["QuickLine", "quick_line"]
 
@@ -75,6 +76,23 @@ class QuickLine(msgspec.Struct, gc=False):
             return choice.text if choice.message is None else choice.message.content if choice.text is None else None
         parts = [part for item in body.output or () for part in item.content or () if part.type == "output_text"]
         return parts[0].text if len(parts) == 1 else None
+
+    @property
+    def finish_reasons(self) -> tuple[str | None, str | None]:
+        """Why the model stopped: of a response that is incomplete, and of a completion."""
+        body = self.response.body
+        details, choices = body.incomplete_details, body.choices
+        return details.reason if details else None, choices[0].finish_reason if choices else None
+
+    def usage(self, line: bytes) -> Usage | None:
+        """The tokens of the answer; `None` if the server does not count them."""
+        if len(self.response.body.usage) <= NONE:
+            return None
+        try:
+            return decode_usage(self.response.body.usage)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            read = read_line(line)
+            return None if read is None else read.usage
 
     @property
     def is_complete(self) -> bool:

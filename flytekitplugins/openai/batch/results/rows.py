@@ -13,7 +13,7 @@ from .bodies import ToolCall, candidates, finish_reasons, shortcomings, texts_in
 from .failures import UNREADABLE, failure_of
 from .json_objects import body_of, object_in
 from .lines import read_line
-from .quick_lines import quick_line
+from .quick_lines import QuickLine, quick_line
 from .usage import Usage
 
 __all__ = ["INVALID_OUTPUT", "ResultRow", "SampleRow", "row_of", "sample_of"]
@@ -57,19 +57,19 @@ class ResultRow(Generic[T]):
 
     def __getattr__(self, name: str) -> Any:
         # Of most rows these are asked for by nobody, and to read them takes as long as all the rest.
-        line = self.__dict__.get("_line")
-        if line is None or name not in ("body", "usage"):
+        found = self.__dict__.get("_found")
+        if found is None or name not in ("body", "usage"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        read = read_line(line)
-        self.__dict__["usage"] = read.usage if read is not None else None
-        self.__dict__["body"] = body_of(object_in(line, errors="replace"))
-        return self.__dict__[name]
+        line = self.__dict__["_line"]
+        value = found.usage(line) if name == "usage" else body_of(object_in(line, errors="replace"))
+        self.__dict__[name] = value
+        return value
 
     @property
     def text(self) -> str | None:
         """What the model wrote; `None` where there is no text, because it refused, or as for embeddings."""
-        known: str | None = self.__dict__.get("_text")
-        return known or next(iter(self.texts), None) or None
+        found: QuickLine | None = self.__dict__.get("_found")
+        return (found and found.text) or next(iter(self.texts), None) or None
 
     @property
     def texts(self) -> list[str]:
@@ -89,7 +89,9 @@ class ResultRow(Generic[T]):
     @property
     def finish_reason(self) -> str | None:
         """Why the model stopped, as the endpoint says; with `length` or `content_filter` the text is not all of it."""
-        return next((str(reason) for reason in finish_reasons(self.body) if reason), None)
+        found: QuickLine | None = self.__dict__.get("_found")
+        reasons = finish_reasons(self.body) if found is None else found.finish_reasons
+        return next((str(reason) for reason in reasons if reason), None)
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def _quick_row(line: bytes, validate: Callable[[str], T] | None) -> ResultRow[T]
         error_message=None,
         output=output,
         _line=line,
-        _text=text,
+        _found=found,
     )
     return row
 

@@ -1,0 +1,178 @@
+"""What reading results costs: rows beside parsing the same lines, and tables beside the rows."""
+
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import orjson
+import pydantic
+from flytekit.types.file import JSONLFile
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from flytekitplugins.openai import BatchResult, read_results
+
+from .machine import describe_machine
+from .polls_report import MEGABYTE
+from .reviews import SENTENCES
+
+ROUNDS = 3
+AIMS = {"rows": 2.5, "rows with a model": 1.6}
+
+
+class Review(pydantic.BaseModel):
+    """What is asked of each review."""
+
+    sentiment: Literal["positive", "mixed", "negative"]
+    urgent: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a process used: CPU seconds and bytes beyond what it had before; and the size of the table it made."""
+
+    cpu: float
+    peak: int
+    table: int = 0
+
+
+def run(sizes: list[int]) -> None:
+    """Read so many results, of the fewest, in each way, and print what it cost."""
+    size, console = min(sizes), Console()
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name, console.status("reading"):
+        path = Path(name, "output.jsonl")
+        _write(path, size)
+        measured = {way: _best(function, path) for way, function in WAYS.items()}
+    console.print(_table(size, measured))
+    console.print(describe_machine("msgspec", "orjson", "pydantic", "pandas", "pyarrow"), highlight=False)
+
+
+def _write(path: Path, size: int) -> None:
+    with path.open("wb") as target:
+        for number in range(size):
+            answer = {"sentiment": "mixed", "urgent": number % 2 == 0, "summary": SENTENCES[number % len(SENTENCES)]}
+            message = {"role": "assistant", "content": orjson.dumps(answer).decode(), "refusal": None}
+            body = {
+                "id": f"chatcmpl-{number:032}",
+                "object": "chat.completion",
+                "model": "gpt-4o-mini-2024-07-18",
+                "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+                "usage": {
+                    "prompt_tokens": 180,
+                    "completion_tokens": 40,
+                    "total_tokens": 220,
+                    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+                    "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+                },
+                "system_fingerprint": "fp_0123456789",
+            }
+            response = {"status_code": 200, "request_id": f"req_{number:032}", "body": body}
+            line = {"id": f"batch_req_{number}", "custom_id": f"r-{number}", "response": response, "error": None}
+            target.write(msgspec.json.encode(line) + b"\n")
+
+
+def _best(function: Callable[[Path], int], path: Path) -> Measured:
+    """The best of some rounds, each in a process of its own."""
+    measured = []
+    for _ in range(ROUNDS):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            measured.append(process.submit(_measure, function, path).result())
+    return min(measured, key=lambda each: each.cpu)
+
+
+def _measure(function: Callable[[Path], int], path: Path) -> Measured:
+    import pandas as pd  # noqa: F401, PLC0415 (not what is measured)
+    import pyarrow as pa  # noqa: F401, PLC0415 (the same)
+
+    held, before = _resident(), time.process_time()
+    table = function(path)
+    cpu = time.process_time() - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Measured(cpu, max(peak - held, 0), table)
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _result(path: Path) -> BatchResult:
+    return BatchResult(JSONLFile(str(path)), None)
+
+
+def parse(path: Path) -> int:
+    """`orjson.loads`, line by line."""
+    with path.open("rb") as lines:
+        for line in lines:
+            orjson.loads(line)
+    return 0
+
+
+def parse_and_validate(path: Path) -> int:
+    """The same, and Pydantic's `validate_json` of what the model wrote."""
+    validate = pydantic.TypeAdapter(Review).validate_json
+    with path.open("rb") as lines:
+        for line in lines:
+            validate(orjson.loads(line)["response"]["body"]["choices"][0]["message"]["content"])
+    return 0
+
+
+def read_rows(path: Path) -> int:
+    """Each row, by this package."""
+    for _ in read_results(_result(path)):
+        pass
+    return 0
+
+
+def read_objects(path: Path) -> int:
+    """Each row with its object."""
+    for _ in read_results(_result(path), Review):
+        pass
+    return 0
+
+
+def read_pandas(path: Path) -> int:
+    """All rows as a pandas table, with the fields of the objects."""
+    return int(read_results(_result(path), Review).to_pandas().memory_usage(deep=True).sum())
+
+
+def read_arrow(path: Path) -> int:
+    """All rows as an Arrow table, with the fields of the objects."""
+    return int(read_results(_result(path), Review).to_arrow().nbytes)
+
+
+WAYS: dict[str, Callable[[Path], int]] = {
+    "parse": parse,
+    "rows": read_rows,
+    "parse and validate": parse_and_validate,
+    "rows with a model": read_objects,
+    "to_pandas": read_pandas,
+    "to_arrow": read_arrow,
+}
+BESIDE = {
+    "rows": "parse",
+    "rows with a model": "parse and validate",
+    "to_pandas": "rows with a model",
+    "to_arrow": "rows with a model",
+}
+
+
+def _table(size: int, measured: dict[str, Measured]) -> Table:
+    table = Table(title=f"Reading {size:,} results", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for heading in ("", "compared", "CPU a row", "aim", "memory", "table"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for way, used in measured.items():
+        ratio = f"{used.cpu / measured[BESIDE[way]].cpu:.2f} times" if way in BESIDE else ""
+        aim = f"≤ {AIMS[way]} times" if way in AIMS else ""
+        memory = f"{used.peak / MEGABYTE:.0f} MB" if used.table else ""
+        held = f"{used.table / MEGABYTE:.0f} MB" if used.table else ""
+        table.add_row(way, ratio, f"{1e6 * used.cpu / size:.2f} µs", aim, memory, held)
+    return table

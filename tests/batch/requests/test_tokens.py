@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from flytekitplugins.openai._tokenizer import _counter, counts_exactly, tokenizer_of
 from flytekitplugins.openai.batch.requests.lines import RequestReader
 from flytekitplugins.openai.batch.requests.problems import Problems
+from flytekitplugins.openai.batch.requests.request_line import LooseBody
+from flytekitplugins.openai.batch.requests.tokens import TokenCounter
 from tests.builders import ENDPOINT, make_jsonl, make_request, make_requests
 
 EMBEDDINGS, RESPONSES, COMPLETIONS = "/v1/embeddings", "/v1/responses", "/v1/completions"
@@ -241,6 +243,13 @@ def test_what_cannot_be_read_is_counted_by_its_bytes(part):
     """Whether it can be sent, OpenAI decides."""
     line = json.dumps(ask("Hi")).replace('"messages"', f'{part}, "messages"')
     assert load(data=f"{line}\n".encode()).prompt >= len(part) / 4
+
+
+def test_prompt_that_is_nested_too_deeply_is_counted_all_the_same():
+    """Also one that the decoder stopped."""
+    deep = json.loads("[" * 700 + "]" * 700)
+    body = LooseBody("gpt-4o", {"messages": [{"role": "user", "content": deep}], "max_tokens": 5})
+    assert TokenCounter(ENDPOINT).load_of([body]).answer == 5
 
 
 # The answers

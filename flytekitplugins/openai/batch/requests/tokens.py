@@ -107,7 +107,7 @@ class TokenCounter:
             prompt = prompt_of(given, model=body.model)
         except (msgspec.MsgspecError, RecursionError):
             # OpenAI may read it all the same.
-            return sum(len(getattr(body, name)) for name in self._fields)
+            return sum(len(getattr(body, name, b"")) for name in self._fields)
         count = tokenizer_of(body.model) or _estimated
         return prompt.tokens + sum(map(count, prompt.texts))
 

@@ -1,5 +1,6 @@
 """Table functions as a user's module has them."""
 
+from datetime import timedelta
 from typing import Literal
 
 from flytekit import Secret, workflow
@@ -31,6 +32,18 @@ def translate(text: str | None) -> str | None:
 @batch_prompt(model="gpt-5-mini", secret=SECRET, config={"endpoint": "/v1/responses"}, system="Be brief.")
 def answer(text):
     return text
+
+
+@batch_prompt(
+    model="gpt-4o-mini",
+    secret=SECRET,
+    reuse_results_within=timedelta(days=1),
+    enqueued_token_limit=2_000_000,
+    max_cost_usd=1,
+    max_completion_tokens=50,
+)
+def label(text: str) -> str:
+    return f"Label: {text}"
 
 
 @batch_prompt(model="gpt-4o-mini", secret=SECRET)

@@ -19,6 +19,7 @@ from flytekitplugins.openai.batch.tables.row_workflow import TableWorkflow
 from flytekitplugins.openai.emulator import RequestFault
 from flytekitplugins.openai.emulator.responder import Reply
 from flytekitplugins.openai.exceptions import InvalidInputError
+from tests.builders import make_client
 
 from . import job
 from .job import SECRET
@@ -63,6 +64,17 @@ def test_table_comes_back_with_its_answers(sorting):
     assert isinstance(answered["team"].dtype, pd.CategoricalDtype)
     assert answered["urgent"].tolist() == [False, True, False]
     assert answered[["error_code", "error_message"]].isna().all(axis=None)
+
+
+def test_table_is_paid_for_once(openai_emulator):
+    """All arguments of `create_batch` pass through; those of the cost need a limit for the answers, which does, too."""
+    pytest.importorskip("genai_prices")
+    frame = pd.DataFrame({"text": ["a", "b"]})
+    first, second = (answers_of(job.label(table=frame)) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    with make_client(openai_emulator) as client:
+        [batch] = client.batches.list()
+    assert batch.request_counts.completed == 2
 
 
 def test_workflow_gives_the_table_that_it_names(sorting):

@@ -20,6 +20,8 @@ def main() -> None:
     target, *arguments = sys.argv[1:]
     # The process is isolated, and finds a user's own code here alone.
     sys.path += filter(None, [os.environ.get("USER_CODE")])
+    # Another plugin of flytekit may have made the namespace before our checkout was on the path.
+    importlib.invalidate_caches()
     importlib.import_module("flytekit")
     if arguments:
         entrypoint = importlib.import_module("flytekit.bin.entrypoint")

@@ -71,7 +71,7 @@ def load(*requests, endpoint=ENDPOINT, data=None):
     reader = RequestReader(endpoint, problems)
     block = reader.read(data or make_jsonl(requests))
     assert not problems
-    return reader.load_of(block.requests)
+    return reader.load_of([request.body for request in block.requests])
 
 
 def ask(content, **body):
@@ -137,6 +137,18 @@ def test_prompt_of_a_conversation_is_counted():
     """Each message has a few tokens more, and so has the answer's beginning."""
     request = ask("What is two and two?")
     assert load(request).prompt == exactly("user") + exactly("What is two and two?") + 4 + 3
+
+
+@needs_a_tokenizer
+@pytest.mark.parametrize("more", [{}, {"name": "Ann"}, {"name": None}])
+@pytest.mark.parametrize("parameters", [{}, {"tools": [{"type": "function"}], "response_format": {"type": "text"}}])
+def test_conversation_of_texts_is_counted_as_any_other(more, parameters):
+    """There is a quick way for it."""
+    messages = [{"role": "system", "content": "Be brief. \u2019\n"}, {"role": "user", "content": "", **more}]
+    quick = load(at(ENDPOINT, messages=messages, **parameters)).prompt
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flytekitplugins.openai.batch.requests.tokens._count_texts", lambda _: None)
+        assert load(at(ENDPOINT, messages=messages, **parameters)).prompt == quick
 
 
 @needs_a_tokenizer

@@ -12,7 +12,7 @@ import msgspec
 from .endpoints import CHAT_COMPLETIONS, MODERATIONS, NEEDED, RESPONSES, canonical_endpoint
 from .line_problems import problems_of, refuse_constant, syntax_problem
 from .problems import Problems
-from .request_line import LooseBody, RequestLine, line_decoder
+from .request_line import Body, LooseBody, RequestLine, line_decoder
 from .tokens import Load, TokenCounter
 
 __all__ = ["Block", "RequestReader"]
@@ -81,10 +81,10 @@ class RequestReader:
             [number for number, _, _ in kept],
         )
 
-    def load_of(self, requests: Sequence[RequestLine]) -> Load:
+    def load_of(self, bodies: Sequence[Body]) -> Load:
         """The tokens of requests that were read."""
         # Without an endpoint there is no request.
-        return self._counter.load_of([request.body for request in requests]) if self._counter is not None else Load()
+        return self._counter.load_of(bodies) if self._counter is not None else Load()
 
     def _expect(self, endpoint: str) -> None:
         self.endpoint, self._decode, self._counter = endpoint, line_decoder(endpoint), TokenCounter(endpoint)

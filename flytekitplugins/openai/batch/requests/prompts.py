@@ -9,7 +9,16 @@ from typing import Any, TypeGuard
 
 from .endpoints import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, MODERATIONS, RESPONSES
 
-__all__ = ["LIMITS_OF_ANSWER", "PROMPT_FIELDS", "Prompt", "most_output_tokens", "prompt_of", "prompts_in"]
+__all__ = [
+    "ANSWER_TOKENS",
+    "LIMITS_OF_ANSWER",
+    "MESSAGE_TOKENS",
+    "PROMPT_FIELDS",
+    "Prompt",
+    "most_output_tokens",
+    "prompt_of",
+    "prompts_in",
+]
 
 # The parts of a body that a model reads. Schemas and tools are text to it, too.
 PROMPT_FIELDS = {

@@ -9,7 +9,7 @@ import msgspec
 
 from .endpoints import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, MODERATIONS, RESPONSES, VERSION, canonical_endpoint
 
-__all__ = ["Body", "LooseBody", "RequestLine", "line_decoder"]
+__all__ = ["Body", "ChatBody", "LooseBody", "RequestLine", "line_decoder"]
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 ABSENT = msgspec.Raw()
@@ -36,7 +36,9 @@ class _Body(_AnyBody, gc=False):
     stream: None = None
 
 
-class _ChatBody(_AnyBody, gc=False):
+class ChatBody(_AnyBody, gc=False):
+    """The body of a chat completion."""
+
     model: Text
     messages: msgspec.Raw
     stream: None = None
@@ -91,7 +93,7 @@ class LooseBody(msgspec.Struct):
         return self.given.get(name)
 
 
-Body: TypeAlias = _Body | _ChatBody | _ResponseBody | _CompletionBody | _ModerationBody | _EmbeddingsBody | LooseBody
+Body: TypeAlias = _Body | ChatBody | _ResponseBody | _CompletionBody | _ModerationBody | _EmbeddingsBody | LooseBody
 
 
 class RequestLine(msgspec.Struct, gc=False):
@@ -102,7 +104,7 @@ class RequestLine(msgspec.Struct, gc=False):
 
 
 _BODIES = {
-    CHAT_COMPLETIONS: _ChatBody,
+    CHAT_COMPLETIONS: ChatBody,
     RESPONSES: _ResponseBody,
     COMPLETIONS: _CompletionBody,
     MODERATIONS: _ModerationBody,

@@ -152,11 +152,12 @@ class Sharder:
             yield from self._place(block, custom_ids)
 
     def _place(self, block: Block, custom_ids: list[str]) -> Iterator[Lines | Complete]:
-        models = {request.body.model for request in block.requests}
+        bodies = [request.body for request in block.requests]
+        models = {body.model for body in bodies}
         inputs = self._embedding_inputs(block.requests)
         if len(models) == 1:
-            shard = self._open.get(block.requests[0].body.model)
-            whole = Amount(len(custom_ids), len(block.data), sum(inputs), self._reader.load_of(block.requests))
+            shard = self._open.get(bodies[0].model)
+            whole = Amount(len(custom_ids), len(block.data), sum(inputs), self._reader.load_of(bodies))
             if shard is not None and self._limits.allow(shard, whole) and not self._may_end(shard, whole):
                 shard.add(whole)
                 yield Lines(shard, block.data, custom_ids)
@@ -170,7 +171,7 @@ class Sharder:
         counts = inputs or [0] * len(block.lines)
         for number, line, request, count in zip(block.numbers, block.lines, block.requests, counts, strict=True):
             shard = self._open.get(request.body.model)
-            one = Amount(1, len(line) + 1, count, self._reader.load_of([request]))
+            one = Amount(1, len(line) + 1, count, self._reader.load_of([request.body]))
             is_full = shard is not None and not self._limits.allow(shard, one)
             if last is not None and (shard is not last or is_full):
                 yield Lines(last, b"".join(run), custom_ids)

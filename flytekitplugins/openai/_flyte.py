@@ -61,8 +61,9 @@ def beside_running_loop(run: Callable[[], T], *, interrupted: Callable[[Future[T
 def said_plainly() -> Iterator[None]:
     """Show our errors as their sentence, without a traceback.
 
-    On a cluster flytekit tells Flyte the traceback of what was raised, but prefers that of its cause; so the cause is a
-    twin that was never raised, and has none. In a local run it would only be the same sentence again.
+    On a cluster, flytekit sends Flyte the traceback of the error's cause, or of the error itself if it has no cause. So
+    the cause is a copy of the error that was never raised, and has no traceback. In a local run, a cause would only
+    show the same sentence again.
     """
     try:
         yield

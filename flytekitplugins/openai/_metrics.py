@@ -27,8 +27,8 @@ REASONS = (
 def count_from_zero() -> None:
     """Create all counters, at 0 for each of the `REASONS`.
 
-    A series that begins with its first failure has not grown, as Prometheus sees it: an alert on its growth would miss
-    that one. It is called by the connector's verbs and not on import, because every `pyflyte` imports this package.
+    Prometheus does not see a counter grow that appears with its first failure, and an alert on its growth would miss
+    that failure. The connector's verbs call this, and not the import, because every `pyflyte` imports this package.
     """
     if not _counters:
         try:

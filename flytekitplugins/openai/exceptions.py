@@ -6,8 +6,8 @@
     |-- InvalidMetadataError    bytes that are not metadata of ours
     |-- InconsistentError       results that are not those of the requests
     |-- TooFewSucceededError    fewer requests succeeded than must have
-    |-- RefusedError            OpenAI answered no, and would again if nobody changed a thing
-    |   `-- RefusedBatchError   no to a new batch
+    |-- RefusedError            OpenAI refused, and would refuse the same again
+    |   `-- RefusedBatchError   OpenAI refused to create a batch
     `-- PassingError            also a FlyteRecoverableException: tried again while the task has `retries` left
         |-- UnavailableError    OpenAI was not reached, or not able to answer
         `-- IncompleteFileError a download did not arrive whole

@@ -148,8 +148,8 @@ def cancel(name: str, connector: BatchEndpointConnector, resource_meta: BatchEnd
 def _tell(line: str) -> None:
     """Write a line to standard error, though an interrupt may have come in the middle of another.
 
-    Python lets nobody write to a stream that is being written to, so that this goes past it; a stream of somebody
-    else's, such as a notebook's, is written to as ever.
+    Python raises an error when a signal handler writes to a stream that is being written to, so this writes to its file
+    descriptor. A stream that somebody has put in its place, such as a notebook's, is written to as usual.
     """
     own = sys.__stderr__
     if own is not None and sys.stderr is own:

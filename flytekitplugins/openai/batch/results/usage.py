@@ -83,7 +83,7 @@ class Spread:
 class Consumption:
     """Token usage: the tokens of each model, and the distribution of output tokens over the answers.
 
-    The tokens of an answer whose server does not tell them are not in it.
+    An answer whose server reports no tokens is not counted.
 
     Attributes:
         by_model: The tokens.

@@ -21,8 +21,8 @@ METADATA_VALUE_LENGTH = 512
 def check_config(config: Mapping[str, Any], *, reserved: int = 1) -> None:
     """Find out whether batches of several files can be made with a task's config.
 
-    What OpenAI refuses in it, it refuses only when everything has been uploaded. Of its parameters there are more and
-    more, so that only its metadata is looked at, whose limits have always been the same.
+    OpenAI refuses a bad config only after everything has been uploaded. New parameters appear, so only the metadata is
+    checked, whose limits have always been the same.
 
     Args:
         config: The task's.

@@ -54,8 +54,8 @@ class _UnreadRange:
 class BatchList:
     """Reads the list once, and afterwards only what is new of it.
 
-    The reading is a task of its own that all callers wait for, and goes on when one of them runs out of time: with tens
-    of thousands of batches it takes longer than any call may.
+    One asyncio task reads it, and all callers wait for that task. It goes on when a caller runs out of time, because
+    tens of thousands of batches take longer than a call may.
     """
 
     def __init__(self) -> None:

@@ -24,5 +24,5 @@ CMD ["pyflyte", "serve", "connector", "--port", "8000", "--prometheus_port", "90
 
 # What the upload and download steps run, and the tasks of a workflow that is registered with this image: Flyte says what.
 FROM base AS file-steps
-RUN pip install "$(ls /wheels/*.whl)[prices,tables]"
+RUN pip install "$(ls /wheels/*.whl)[prices,tables,tokens]"
 USER 1000

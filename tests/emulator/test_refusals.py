@@ -1,4 +1,6 @@
 import json
+import socket
+from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -68,6 +70,15 @@ def test_unknown_route_is_refused(lenient, method, path):
     reply = call(lenient, method, path)
     assert (reply.status, reply.error["code"]) == (UNKNOWN[method, path], "unknown_url")
     assert reply.error["message"] == f"Unknown request URL: {method} {path}."
+
+
+def test_client_of_another_protocol_is_no_unknown_route():
+    """It had this port before, such as one of gRPC whose server was stopped."""
+    with Emulator() as emulator:
+        with socket.create_connection(("127.0.0.1", urlsplit(emulator.base_url).port)) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            connection.recv(1)
+        assert [call.method for call in emulator.calls] in ([], ["PRI"])
 
 
 @pytest.mark.parametrize(("method", "path"), UNKNOWN)

@@ -179,8 +179,9 @@ class NurseryReplica(Replica):
 
     def kill(self):
         """As the kernel does when memory runs out: nothing in the process learns of it."""
-        os.kill(self._process_id, signal.SIGKILL)
+        # First the channel, which would connect to whatever takes the port next.
         self.close()
+        os.kill(self._process_id, signal.SIGKILL)
 
 
 class Clock:

@@ -202,7 +202,8 @@ class Emulator:
         Raises:
             AssertionError: There were some.
         """
-        unknown = [f"{call.method} {call.path}" for call in self.calls if not call.known]
+        # HTTP/2 begins with PRI. No client of OpenAI's speaks it: one of gRPC did, whose server had this port before.
+        unknown = [f"{call.method} {call.path}" for call in self.calls if not call.known and call.method != "PRI"]
         if unknown:
             raise AssertionError(f"the emulator does not support: {', '.join(unknown)}")
 

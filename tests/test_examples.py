@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from flytekit import FlyteContextManager
 from flytekit.core.context_manager import ExecutionState
 from flytekit.types.file import JSONLFile
@@ -37,6 +38,7 @@ def test_demo_triages_every_ticket():
     assert "Only half of the order came" in Path(page).read_text()
 
 
+@pytest.mark.long
 def test_table_workflow_is_packaged(tmp_path):
     """The one of the README, as it is registered: the steps of the user's function, and those of the batch."""
     [code, *_] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
@@ -83,6 +85,7 @@ def test_quick_start_finds_the_capitals(openai_emulator):
     assert [f"What is the capital of {country}?" in printed for country in ("Kenya", "Peru", "Laos")] == [True] * 3
 
 
+@pytest.mark.long
 def test_structured_extraction_sets_aside_what_does_not_fit():
     """The others are objects."""
     invoice = {"sender": "Holm & Sons", "date": "2026-11-03", "amount": 840, "currency": "EUR", "is_reminder": False}
@@ -96,6 +99,7 @@ def test_structured_extraction_sets_aside_what_does_not_fit():
     assert printed.count("to be read by a person: the answer does not match the model: Invalid JSON") == 2
 
 
+@pytest.mark.long
 def test_embeddings_are_compared(openai_emulator):
     """Each article's neighbour is another article."""
     neighbours = ast.literal_eval(run_example("embeddings", "find_neighbours", openai_emulator).splitlines()[-1])
@@ -103,6 +107,7 @@ def test_embeddings_are_compared(openai_emulator):
     assert all(name != other and other in neighbours for name, other in neighbours.items())
 
 
+@pytest.mark.long
 def test_error_budget_runs_again_what_may_pass(openai_emulator):
     """And puts up with one failure that does not."""
     openai_emulator.order(
@@ -115,6 +120,7 @@ def test_error_budget_runs_again_what_may_pass(openai_emulator):
         assert sorted(batch.request_counts.total for batch in client.batches.list()) == [5, 40]
 
 
+@pytest.mark.long
 def test_error_budget_that_is_spent_fails_the_workflow(openai_emulator):
     """With the reason, and the report."""
     openai_emulator.order(RequestFault(status=400, code="content_filter", times=3))
@@ -124,6 +130,7 @@ def test_error_budget_that_is_spent_fails_the_workflow(openai_emulator):
     assert "the report is at file://" in run.stderr
 
 
+@pytest.mark.long
 def test_small_account_pays_once(openai_emulator):
     """The second run makes no batch."""
     for _ in range(2):
@@ -133,6 +140,7 @@ def test_small_account_pays_once(openai_emulator):
         assert len(list(client.batches.list())) == 1
 
 
+@pytest.mark.long
 def test_launch_plan_of_a_batch_is_mapped_over_many_inputs(openai_emulator):
     """Past what one pod can upload, there are several."""
     assert "50 of 50 products reviewed, from 3 inputs" in run_example(

@@ -171,6 +171,7 @@ def outputs_in(directory):
     return literals.literals
 
 
+@pytest.mark.long
 def test_steps_run_in_their_containers(container, tmp_path):
     """`pyflyte-execute` finds the user's function by its module, and needs nothing else of it."""
     table = pa.table({"text": ["a", None]})
@@ -187,6 +188,7 @@ def test_function_that_is_gone_is_an_error():
         resolver.load_task(["module", job.__name__, "function", "gone", "step", "prompts"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "table", "message"),
     [

@@ -161,7 +161,7 @@ def _upload(
         file: The input.
         open_input: Gives the bytes to upload from their beginning.
         may_be_empty: Whether no requests at all are good.
-        rounds: Those before, if there were any. What does not fit this time has the result that it has.
+        rounds: Those before, if there were any. A request that does not fit this time keeps its result.
     """
     index, account = working_directory() / "index.jsonl", account_of(template)
     endpoint, custom = template.custom["endpoint"], template.custom

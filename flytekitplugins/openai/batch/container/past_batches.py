@@ -71,7 +71,7 @@ class PastBatches:
     def find(self, digest: str, *, requests: int) -> BatchSnapshot | None:
         """A batch of the same lines, all of which were answered, and whose results are still there.
 
-        Whatever is doubtful about it, it is none.
+        One of which that is not certain is not taken.
         """
         complete = (batch for batch in self._by_digest.get(digest, []) if batch.total == batch.completed == requests)
         return next(filter(self._has_results, complete), None)

@@ -9,13 +9,14 @@ from typing import Annotated
 
 import msgspec
 
-__all__ = ["DIGEST", "FileEntry", "Manifest"]
+__all__ = ["BATCH_ID", "DIGEST", "FileEntry", "Manifest"]
 
 # The entry of a batch's metadata that holds the digest of its lines.
 DIGEST = "flyte_lines"
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 DIGEST_FORM = re.compile(r"[\w-]{0,64}")
+# Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
 BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
 
 
@@ -89,5 +90,5 @@ def _decoded(text: str) -> Manifest:
         if entry.model >= len(manifest.models):
             raise ValueError("a file is for a model that is not in the manifest")
         if not DIGEST_FORM.fullmatch(entry.digest) or (entry.reused and not BATCH_ID.fullmatch(entry.reused)):
-            raise ValueError("a digest or a batch id is none")
+            raise ValueError("a digest or a batch id has another form")
     return manifest

@@ -43,8 +43,8 @@ class Load(NamedTuple):
     """The tokens of requests, in a form that can be added up.
 
     Attributes:
-        counted: Tokens of the prompts, as far as they are certain or count as one each.
-        prose: Lower-case letters and spaces of the rest.
+        counted: Tokens of the prompts that were counted; in an estimate, the bytes that count as a token each.
+        prose: The lower-case letters and spaces of an estimate, which count as half a token each.
         answer: Tokens of the answers at most, as far as the requests limit them.
         open_answers: How many requests set no limit for their answer.
     """

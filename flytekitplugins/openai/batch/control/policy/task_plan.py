@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
-from flytekitplugins.openai.batch.records.manifest import FileEntry, Manifest
+from flytekitplugins.openai.batch.records.manifest import Manifest
 
 from .batch_phase import FAILED, SUCCEEDED, is_live
 from .queues import Queues
@@ -15,10 +15,6 @@ from .retry_policy import backoff_seconds, is_over_quota
 from .shard_plan import ShardPlan, plan_shard, refused_at, room_seen_at
 
 __all__ = ["TaskPlan", "plan_task"]
-
-
-# Of a file that no manifest describes.
-NOTHING_KNOWN = FileEntry(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -118,9 +114,10 @@ def plan_task(
     manifest = manifest or Manifest()
     queues = Queues(manifest, files, batches)
     shards = tuple(_unless_too_large(shard, number, queues) for number, shard in enumerate(shards))
+    reused = {number: entry.reused for number, entry in enumerate(manifest.files) if entry.reused}
     shards = tuple(
-        _unless_reused(shard, entry.reused, gone) if entry.reused else shard
-        for shard, entry in zip(shards, manifest.files or [NOTHING_KNOWN] * len(files), strict=True)
+        _unless_reused(shard, reused[number], gone) if number in reused else shard
+        for number, shard in enumerate(shards)
     )
     all_due = [index for index, shard in enumerate(shards) if shard.submit]
     due = queues.fitting(all_due)

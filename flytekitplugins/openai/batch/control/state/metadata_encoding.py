@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
-from flytekitplugins.openai.batch.records.manifest import Manifest
+from flytekitplugins.openai.batch.records.manifest import BATCH_ID, Manifest
 
 from .legacy_metadata import read_pickled_fields
 
@@ -16,8 +15,6 @@ __all__ = ["MAX_BYTES", "decode_fields", "encode_fields", "is_batch_id"]
 
 # Ours are a few hundred bytes long, and 70 more for each file; a task may have 500 of those, and metadata of its own.
 MAX_BYTES = 65_536
-# Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
-_BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
 _REQUIRED = frozenset({"openai_org", "batch_id"})
 
 
@@ -59,7 +56,7 @@ def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
 
 def is_batch_id(value: object) -> TypeGuard[str]:
     """Whether a value can be a batch's id: it becomes part of a path that the operator's key is sent to."""
-    return isinstance(value, str) and _BATCH_ID.fullmatch(value) is not None
+    return isinstance(value, str) and BATCH_ID.fullmatch(value) is not None
 
 
 def _may_lack_one(given: Mapping[str, Any]) -> bool:

@@ -31,7 +31,7 @@ class TaskSpec:
         delete_files: Whether the input files are deleted at OpenAI when the task fails for good.
         local: Whether the task runs in this process alone, in a local run or in a test, and not in Flyte.
         created_at: When Flyte created the task, in Unix seconds.
-        manifest: What is in the files, as `Manifest` encodes it; `None` if nobody said.
+        manifest: What is in the files, as `Manifest` encodes it; `None` if the upload step did not say.
     """
 
     openai_org: str | None

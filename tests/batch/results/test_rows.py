@@ -85,6 +85,23 @@ def test_quick_row_is_the_careful_one(validate, line):
     assert (quick.text, quick.texts, quick.finish_reason) == (careful.text, careful.texts, careful.finish_reason)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        make_chat("5", refusal="no"),
+        make_chat("5", finish_reason="length"),
+        {**make_chat("5"), "error": {"message": "bad"}},
+        {**make_chat("5"), **make_response({**TEXT, "refusal": "no"})},
+        make_response({"type": "output_text", "text": "5", "refusal": "no"}),
+        make_response({"type": "output_text", "text": "5"}, incomplete_details={"reason": "max_output_tokens"}),
+    ],
+)
+def test_answer_that_is_not_what_was_asked_for_is_no_quick_row(answer):
+    """Though its text would fit the model."""
+    row = row_of(make_line({"id": "c", **answer}), take_numbers)
+    assert (row.ok, row.error_code, row.output) == (False, INVALID_OUTPUT, None)
+
+
 def test_quick_row_can_be_copied_and_shown():
     """As any dataclass."""
     row = row_of(make_line({"id": "c", **make_chat("5")}), int)

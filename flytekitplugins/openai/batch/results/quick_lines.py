@@ -98,12 +98,10 @@ class QuickLine(msgspec.Struct, gc=False):
     def is_complete(self) -> bool:
         """Whether nothing says that the answer is another one than was asked for."""
         body = self.response.body
-        if len(body.error) > NONE or ((details := body.incomplete_details) and details.reason in CUT_OFF):
-            return False
-        if body.choices:
-            choice = body.choices[0]
-            return choice.finish_reason not in CUT_OFF and not (choice.message and choice.message.refusal)
-        return not any(part.refusal for item in body.output or () for part in item.content or ())
+        message = body.choices[0].message if body.choices else None
+        refusals = [part.refusal for item in body.output or () for part in item.content or ()]
+        is_cut_off = not CUT_OFF.isdisjoint(self.finish_reasons)
+        return not (len(body.error) > NONE or is_cut_off or (message and message.refusal) or any(refusals))
 
 
 _decode = msgspec.json.Decoder(QuickLine).decode

@@ -80,6 +80,7 @@ def test_example_has_as_many_lines_as_its_page_says(page, part, said):
     assert len([line for line in block.splitlines() if line.strip()]) == int(count)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("page", "tests"), [("writing-a-workflow.md", 4), ("tables.md", 1)])
 def test_test_of_a_page_passes(tmp_path, page, tests):
     """A test copied from the page works."""

@@ -20,6 +20,7 @@ from tests.builders import make_client, make_settings
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.long
 def test_demo_triages_every_ticket():
     """`make demo` shows the counts, three rows with their answers, and where the table and the report are."""
     run = subprocess.run(

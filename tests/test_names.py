@@ -80,6 +80,7 @@ def test_each_test_has_names_of_its_own(retries):
     make(retries=retries)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("interactive", "code"), [(False, 1), (True, 0)])
 def test_cell_that_is_changed_and_run_again_makes_another_workflow(interactive, code, monkeypatch):
     """In an interactive session the last definition counts; in a module, two are one too many."""

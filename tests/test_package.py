@@ -37,6 +37,7 @@ def test_metadata_is_fit_for_a_package_page(built):
     assert "PASSED" in run("-m", "twine", "check", "--strict", *map(str, built.iterdir()))
 
 
+@pytest.mark.long
 def test_wheel_imports_beside_another_plugin(built, tmp_path):
     """`flytekitplugins` belongs to all of them."""
     [wheel] = built.glob("*.whl")

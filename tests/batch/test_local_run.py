@@ -176,6 +176,7 @@ def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
     assert batch.status == "cancelled"
 
 
+@pytest.mark.long
 def test_run_that_is_interrupted_in_the_middle_of_a_line_says_so_once(openai_emulator, tmp_path):
     """Python refuses to write to a stream that is being written to."""
     said = start_script(openai_emulator, tmp_path, beginning=INTERRUPTING).communicate(timeout=30)[1]

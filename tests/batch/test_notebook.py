@@ -104,6 +104,7 @@ def test_interrupted_cell_cancels_its_batch(notebook, slow_emulator):
     assert notebook.run("print('the next cell')") == ("the next cell\n", None)
 
 
+@pytest.mark.long
 def test_interrupted_cell_that_imports_flytekit_cancels_its_batch(notebook, slow_emulator):
     """There flytekit takes the signal for itself, and ends the kernel."""
     notebook.start(SETUP + "    ask(jsonl_in=iter(requests))")

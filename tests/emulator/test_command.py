@@ -66,6 +66,7 @@ def test_command_behaves_as_azure_when_asked_to(tmp_path, sdk):
         assert submit(sdk.with_options(base_url=process.base_url)).status == "Validating"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_leaves_nothing_behind(tmp_path, sdk, number):
     """Ended by Ctrl-C or by `kill`, the command takes its files with it."""
@@ -173,6 +174,7 @@ def test_command_that_is_not_there_is_reported():
     assert (run.returncode, run.stderr) == (127, "cannot run 'no-such-command': No such file or directory\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "ended"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_command_that_is_interrupted_may_still_talk_to_the_emulator(number, ended):
     """A workflow that is interrupted cancels its batches."""
@@ -198,6 +200,7 @@ time.sleep(60)
     assert process.returncode == 0
 
 
+@pytest.mark.long
 def test_command_that_has_just_started_is_ended_too(tmp_path):
     """A supervisor does not wait until everything is in place."""
     code = """

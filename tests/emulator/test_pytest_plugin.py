@@ -34,6 +34,7 @@ def test_fixture_sets_the_environment(request):
     assert found == {"OPENAI_BASE_URL": emulator.base_url, "OPENAI_API_KEY": "sk-emulator"}
 
 
+@pytest.mark.long
 def test_fixture_is_strict(tmp_path):
     """A test whose code calls what the API does not have does not pass."""
     code = """

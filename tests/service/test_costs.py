@@ -214,6 +214,7 @@ def test_nothing_is_reused_unless_it_is_asked_for(world, requests_file):
     assert sorted(map(len, metadata)) == [0, 1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "what",
     ["another account", "another endpoint", "another model", "an old batch", "a lost file", "failures", "no list"],
@@ -291,6 +292,7 @@ def creations(world):
     return [call.path for call in world.emulator.calls if call.method == "POST"].count("/v1/batches")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("restarts", [False, True])
 def test_many_reused_files_are_all_reused(world, requests_file, monkeypatch, restarts):
     """More than one poll looks up."""

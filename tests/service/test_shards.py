@@ -141,6 +141,7 @@ def test_create_again_finds_the_batches_of_the_first(world, fault):
     assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed"] * 4)
 
 
+@pytest.mark.long
 def test_restarts_at_any_time_lose_nothing_and_buy_nothing_twice(world):
     """All that is needed is in the metadata and in OpenAI's list."""
     world.emulator.change(enqueued_tokens=3 * TOKENS_A_SHARD, requests_per_second=0.01)

@@ -61,6 +61,8 @@ FAULTS = {
 }
 REFUSED = "refused connection"
 LASTS = {"once": 0, "an hour": HOUR, "for ever": float("inf")}
+# What lasts an hour ends as what happens once, most often.
+MARKS = {"an hour": pytest.mark.long}
 
 # For each call of the connector's to OpenAI, and each fault of it: what becomes of the task when that happens once, for
 # an hour, and for ever.
@@ -115,7 +117,7 @@ WANTED = {
     ("delete", "unknown status"): (CANCELLED, CANCELLED, CANCELLED),
 }
 ROWS = [
-    pytest.param(call, fault, lasts, then, id=f"{call}, {fault}, {lasts}")
+    pytest.param(call, fault, lasts, then, id=f"{call}, {fault}, {lasts}", marks=MARKS.get(lasts, ()))
     for (call, fault), thens in WANTED.items()
     for lasts, then in zip(LASTS, thens, strict=True)
 ]

@@ -85,6 +85,7 @@ def result_of(requests, tmp_path, *, failing=()):
     return BatchResult(output, error, order_file=order)
 
 
+@pytest.mark.long
 @given(table=tables(), data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_table_is_the_same_with_its_answers(tmp_path, table, data):

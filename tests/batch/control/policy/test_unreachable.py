@@ -49,6 +49,15 @@ def test_task_stays_what_it_was():
     )
 
 
+@pytest.mark.parametrize("phase", [Phase.SUCCEEDED, Phase.FAILED, Phase.RETRYABLE_FAILED])
+def test_end_is_not_told_without_its_result(phase):
+    """`create` may find that a task has succeeded; only a poll hands on what came of it."""
+    last = PhaseInfo(phase, "completed: 8 of 8 batches done")
+    assert phase_while_unreachable(outage(), last=last, now=NOW).phase is Phase.RUNNING
+    young = outage(assumed_phase=Phase.INITIALIZING)
+    assert phase_while_unreachable(young, last=last, now=NOW).phase is Phase.INITIALIZING
+
+
 def test_task_of_which_nothing_is_known_runs():
     """A process that has just started knows nothing."""
     assert phase_while_unreachable(outage(), last=None, now=NOW) == PhaseInfo(Phase.RUNNING, "No answer.")

@@ -42,7 +42,8 @@ def phase_while_unreachable(outage: Outage, *, last: PhaseInfo | None, now: floa
         return PhaseInfo(Phase.FAILED, f"Gave up after {waited}. {outage.reason}")
     if not outage.submitted:
         return PhaseInfo(Phase.WAITING_FOR_RESOURCES, f"Not submitted yet; will retry. {outage.reason}")
-    phase = last.phase if last is not None else outage.assumed_phase
+    # That a task has succeeded is said once, with its result: `create` may have found it so.
+    phase = last.phase if last is not None and not last.phase.is_terminal else outage.assumed_phase
     last_seen = f" Last seen: {last.message}." if last is not None and last.message else ""
     return PhaseInfo(phase, f"{outage.reason}{last_seen}")
 

@@ -13,6 +13,7 @@ _counters: dict[str, Counter] = {}
 _HELP = {
     "poll_failures": "Batch polls that failed; the task keeps running.",
     "submission_failures": "Batch submissions that failed and will be retried.",
+    "list_failures": "Times that the list of batches could not answer polls; each batch is looked up then.",
     "cancel_failures": "Batch cancellations that failed and will be retried.",
     "refused_tasks": "Batch tasks that failed for good when Flyte created them.",
     "failed_questions": "ChatGPT tasks that failed.",
@@ -49,7 +50,8 @@ def count_failure(what: str, *, reason: str) -> None:
     """Count one in `flyte_connector_openai_<what>_total`.
 
     Args:
-        what: `poll_failures`, `submission_failures`, `cancel_failures`, `refused_tasks` or `failed_questions`.
+        what: `poll_failures`, `submission_failures`, `list_failures`, `cancel_failures`, `refused_tasks` or
+            `failed_questions`.
         reason: The value of the label `reason`: an HTTP status, or a word.
     """
     count_from_zero()

@@ -1,5 +1,6 @@
 """Whole days in the life of a task: what befalls it, by chance, and what must be so in the evening."""
 
+import contextlib
 import enum
 import itertools
 import json
@@ -7,6 +8,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 
+import openai
 from flyteidl.core.execution_pb2 import TaskExecution
 from flytekit.interaction.string_literals import literal_map_string_repr
 from flytekit.models.literals import LiteralMap
@@ -36,6 +38,18 @@ TROUBLES_OF = {
     "poll": {**TROUBLES, "401": {"status": 401, "code": "invalid_api_key"}, "404": {"status": 404}},
     # What was made lately is not on it yet.
     "list": {**TROUBLES, "stale": {"body": '{"object": "list", "data": [], "has_more": false}'}},
+}
+# What else a list may be: a cache is behind, or a server shows less than OpenAI. Each makes its batches from those that
+# there are when it begins.
+ODD_LISTS = {
+    "cached": lambda batches: batches,
+    "in another order": lambda batches: batches[::-1],
+    "without some": lambda batches: batches[::2],
+    "without counts": lambda batches: [_without("request_counts", batch) for batch in batches],
+    "without statuses": lambda batches: [_without("status", batch) for batch in batches],
+    "without ids": lambda batches: [_without("id", batch) for batch in batches],
+    "of failed batches": lambda batches: [{**batch, "status": "failed"} for batch in batches],
+    "of numbers": lambda batches: [*range(len(batches))],
 }
 # Longer than that they are no accident any more, in seconds.
 LONGEST = {"404": HOUR, "stale": 2 * MINUTE}
@@ -153,8 +167,32 @@ def make_day(seed):
     )
 
 
-def play(world, day, *, shards=None):
-    """Let a day pass; returns the node at its end. Its task has one file, or so many shards."""
+def make_odd_lists(seed):
+    """When the list is odd for two minutes on such a day, and how."""
+    chance = random.Random(f"lists of {seed}")
+    return sorted((chance.uniform(0, 10 * MINUTE), chance.choice([*ODD_LISTS])) for _ in range(chance.randint(1, 3)))
+
+
+def odd_list(world, how, *, seconds=None):
+    """The fault that shows OpenAI's list as `ODD_LISTS` says."""
+    listed = json.loads(world.client.batches.with_raw_response.list(limit=100).text)
+    body = json.dumps({**listed, "data": ODD_LISTS[how](listed["data"])})
+    return CallFault(method="GET", path="/v1/batches", body=body, times=None, seconds=seconds)
+
+
+def _without(name, batch):
+    return {field: value for field, value in batch.items() if field != name}
+
+
+def play(world, day, *, shards=None, odd_lists=()):
+    """Let a day pass; returns the node at its end. Its task has one file, or so many shards.
+
+    Args:
+        world: Where it passes.
+        day: What happens.
+        shards: How many files the task has, if not one.
+        odd_lists: When the list is odd for two minutes, and how, the first one first.
+    """
     world.begin()
     pace = REQUESTS / day.runs_for if day.runs_for else float("inf")
     world.emulator.change(
@@ -168,11 +206,16 @@ def play(world, day, *, shards=None):
     attempts = {"retries": day.retries, "timeout": 8 * HOUR if day.stuck else None}
     node = world.sharded_node(shards, requests=REQUESTS, **attempts) if shards else world.node(REQUESTS, **attempts)
     world.propeller.lose_states, world.propeller.lose_replies = day.lose_states, day.lose_replies
-    outages, kills, begins_at = list(day.outages), list(day.kills), world.emulator.now()
+    outages, kills, odd_lists = list(day.outages), list(day.kills), list(odd_lists)
+    begins_at = world.emulator.now()
     for moment in _moments(day):
         world.advance(begins_at + moment - world.emulator.now())
         while outages and outages[0].at <= moment:
             world.emulator.order(outages.pop(0).fault())
+        while odd_lists and odd_lists[0][0] <= moment:
+            # While there is no list at all, none is odd.
+            with contextlib.suppress(openai.OpenAIError, LookupError, ValueError):
+                world.emulator.order(odd_list(world, odd_lists.pop(0)[1], seconds=2 * MINUTE))
         if moment >= day.room_at:
             world.emulator.change(enqueued_tokens=None)
         if node.timeouts:

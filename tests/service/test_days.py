@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tests.service.days import faults_of, make_day, play
+from tests.service.days import faults_of, make_day, make_odd_lists, play
 
 FIRST_DAY = int(os.environ.get("FIRST_DAY", "0"))
 DAYS = int(os.environ.get("DAYS", "24"))
@@ -29,3 +29,11 @@ def test_day_of_several_batches_ends_well(world, seed):
     day = make_day(seed)
     node = play(world, day, shards=3)
     assert faults_of(world, node, day) == {}, day
+
+
+@pytest.mark.parametrize("seed", range(FIRST_DAY, FIRST_DAY + DAYS // 4))
+def test_day_of_odd_lists_ends_well(world, seed):
+    """The same when one page of the list answers for all batches, and is behind, or shows less than there is."""
+    day = make_day(seed)
+    node = play(world, day, shards=8, odd_lists=make_odd_lists(seed))
+    assert faults_of(world, node, day) == {}, (day, make_odd_lists(seed))

@@ -17,6 +17,7 @@ from flytekitplugins.openai._errors import explained, is_broken, raise_error_in
 from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, UnavailableError
 
 from .policy.batch_phase import is_live
+from .shared_view import SharedView
 from .state.batch_list import BatchList, Page, StaleListError
 from .state.metadata_encoding import is_batch_id
 from .state.snapshot import BatchSnapshot
@@ -31,7 +32,16 @@ __all__ = ["BatchesAPI"]
 
 T = TypeVar("T")
 
-_lists: WeakKeyDictionary[openai.AsyncOpenAI, BatchList] = WeakKeyDictionary()
+
+class _AccountLists:
+    """What is kept of an account's list from one call to the next."""
+
+    def __init__(self) -> None:
+        self.batch_list = BatchList()
+        self.shared_view = SharedView(self.batch_list)
+
+
+_lists: WeakKeyDictionary[openai.AsyncOpenAI, _AccountLists] = WeakKeyDictionary()
 
 
 class BatchesAPI:
@@ -40,6 +50,16 @@ class BatchesAPI:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._client = async_client(account)
+        self._lists = _lists.get(self._client) or _lists.setdefault(self._client, _AccountLists())
+
+    async def find_shared(self, batch_id: str, seen: BatchSnapshot | None) -> BatchSnapshot | None:
+        """A running batch as OpenAI's list showed it in the last 10 seconds; `None` if it should be retrieved.
+
+        Args:
+            batch_id: The batch.
+            seen: The batch as it was seen last.
+        """
+        return await self._lists.shared_view.find(batch_id, seen, self._page)
 
     async def retrieve(self, batch_id: str) -> BatchSnapshot:
         """A batch as it is now.
@@ -50,6 +70,7 @@ class BatchesAPI:
         """
         doing = f"look up batch {batch_id!r}"
         answer = await self._read(doing, lambda client: client.batches.retrieve(batch_id))
+        self._lists.shared_view.note_look_up(batch_id)
         # It goes by the id it was asked for, whatever the answer says.
         return replace(self._snapshot(answer, doing, otherwise=404), id=batch_id)
 
@@ -60,11 +81,8 @@ class BatchesAPI:
             RefusedError: OpenAI refuses to list batches.
             UnavailableError: The list could not be read.
         """
-        batch_list = _lists.get(self._client)
-        if batch_list is None:
-            batch_list = _lists[self._client] = BatchList()
         try:
-            found = await batch_list.batches_of(node, self._page)
+            found = await self._lists.batch_list.batches_of(node, self._page)
         except StaleListError as error:
             sentence = f"Could not read the list of batches: it is out of date ({error})."
             raise UnavailableError(sentence, reason="stale") from None
@@ -157,9 +175,8 @@ class BatchesAPI:
         if not isinstance(listed, list):
             raise UnavailableError(f"Could not {doing}: the response was not a list.", reason="unreadable")
         has_more = answer.get("has_more")
-        found = (BatchSnapshot.from_dict(batch) for batch in listed if isinstance(batch, Mapping))
         return Page(
-            [batch for batch in found if is_batch_id(batch.id)],
+            {batch["id"]: batch for batch in listed if isinstance(batch, Mapping) and is_batch_id(batch.get("id"))},
             has_more if isinstance(has_more, bool) else len(listed) >= limit,
         )
 

@@ -38,7 +38,8 @@ class Observer:
         reused = {file_id: batch_id for file_id, batch_id in self._spec.reused.items() if batch_id not in state.gone}
         ids |= {file_id: batch_id for file_id, batch_id in reused.items() if file_id not in current}
         due = sorted(ids, key=lambda file_id: state.polled_at.get(ids[file_id], 0.0))[:MAX_RETRIEVED]
-        retrievals = [self._unless_gone(ids[file_id], is_reused=file_id in reused) for file_id in due]
+        seen = {file_id: last_seen.get(file_id) for file_id in due}
+        retrievals = [self._observed(ids[file_id], seen[file_id], is_reused=file_id in reused) for file_id in due]
         if len(due) == 1:
             # Most tasks have one batch: its error is the task's.
             replies: list[BatchSnapshot | BaseException | None] = [await retrievals[0]]
@@ -104,8 +105,14 @@ class Observer:
         """Whether this process knows all batches of the task, so that OpenAI need not list them."""
         return self._spec.local and not self._state.may_have_unknown_batch
 
-    async def _unless_gone(self, batch_id: str, *, is_reused: bool) -> BatchSnapshot | None:
-        """A batch as it is now; `None` for one of an earlier run that OpenAI does not have any more."""
+    async def _observed(self, batch_id: str, seen: BatchSnapshot | None, *, is_reused: bool) -> BatchSnapshot | None:
+        """A batch as it is now, or was in the last 10 seconds; `None` for one of an earlier run that is gone."""
+        # A local run has few batches, and a task without a key is nobody's on the list.
+        is_shared = not self._spec.local and self._spec.key is not None
+        listed = await self._api.find_shared(batch_id, seen) if is_shared else None
+        if listed is not None:
+            self._state.polled_at[batch_id] = self._now
+            return listed
         try:
             return await self._retrieve(batch_id)
         except RefusedError as error:

@@ -15,6 +15,10 @@ from tests.builders import make_batch
 HOUR = 3600
 
 
+def as_page(batches, *, has_more):
+    return Page({batch.id: batch.raw for batch in batches}, has_more)
+
+
 class Account:
     """A list of batches as OpenAI answers it, newest first.
 
@@ -47,7 +51,7 @@ class Account:
         if len(self.calls) == self.breaks_at:
             raise asyncio.CancelledError
         begin = 0 if after is None else [batch.id for batch in self.batches].index(after) + 1
-        return Page(self.batches[begin : begin + limit], has_more=begin + limit < len(self.batches))
+        return as_page(self.batches[begin : begin + limit], has_more=begin + limit < len(self.batches))
 
 
 def ids(batches):
@@ -158,7 +162,7 @@ async def test_server_that_does_not_know_after_is_not_asked_for_ever():
     account = Account(range(30))
 
     async def page(limit, _after):
-        return Page(account.batches[:limit], has_more=True)
+        return as_page(account.batches[:limit], has_more=True)
 
     assert len(await BatchList().batches_of("node", page)) == 30
 
@@ -169,7 +173,7 @@ async def test_servers_without_times_are_read_to_the_end():
 
     async def page(limit, after):
         begin = 0 if after is None else [batch.id for batch in batches].index(after) + 1
-        return Page(batches[begin : begin + limit], has_more=begin + limit < len(batches))
+        return as_page(batches[begin : begin + limit], has_more=begin + limit < len(batches))
 
     assert len(await BatchList().batches_of("node", page)) == 150
 

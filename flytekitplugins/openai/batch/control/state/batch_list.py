@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
+from .list_order import ListOrder
 from .snapshot import BatchSnapshot
 
 __all__ = ["BatchList", "Fetch", "Page", "StaleListError"]
@@ -28,10 +31,19 @@ class StaleListError(Exception):
 
 @dataclass(frozen=True)
 class Page:
-    """A page of the list: some of its batches, and whether there are older ones."""
+    """A page of the list: some of its batches, and whether there are older ones.
 
-    batches: list[BatchSnapshot]
+    Attributes:
+        entries: The batches as OpenAI shows them, by id, newest first.
+    """
+
+    entries: Mapping[str, Mapping[str, Any]]
     has_more: bool
+
+    @cached_property
+    def batches(self) -> list[BatchSnapshot]:
+        """The same, parsed: it takes longer than all the rest of reading a page."""
+        return [BatchSnapshot.from_dict(entry) for entry in self.entries.values()]
 
 
 # Asks OpenAI for a page: of so many batches, older than the one with this id.
@@ -56,9 +68,13 @@ class BatchList:
 
     One asyncio task reads it, and all callers wait for that task. It goes on when a caller runs out of time, because
     tens of thousands of batches take longer than a call may.
+
+    Attributes:
+        order: The order in which the batches were read.
     """
 
     def __init__(self) -> None:
+        self.order = ListOrder()
         self._reading: asyncio.Task[None] | None = None
         self._by_node: dict[str, dict[str, BatchSnapshot]] = {}
         self._unread: list[_UnreadRange] = []
@@ -66,6 +82,16 @@ class BatchList:
 
     async def batches_of(self, node: str, fetch: Fetch) -> list[BatchSnapshot]:
         """The batches that were made for a node until now: what there is to know of them, without the answers.
+
+        Raises:
+            StaleListError: The list is behind.
+            Exception: What `fetch` raises. It says nothing about what is on the list.
+        """
+        await self.refresh(fetch)
+        return list(self._by_node.get(node, {}).values())
+
+    async def refresh(self, fetch: Fetch) -> None:
+        """Read what is on the list by now.
 
         Raises:
             StaleListError: The list is behind.
@@ -80,7 +106,6 @@ class BatchList:
             # Looked at even if every caller has run out of time.
             self._reading.add_done_callback(lambda reading: reading.cancelled() or reading.exception())
         await asyncio.shield(self._reading)
-        return list(self._by_node.get(node, {}).values())
 
     async def _read(self, fetch: Fetch) -> None:
         now = time.time()
@@ -93,11 +118,13 @@ class BatchList:
             unread = self._unread[-1]
             size = FIRST_PAGE if unread.after is None else NEXT_PAGE
             page = await fetch(size, unread.after)
+            self.order.record(page.batches, after=unread.after, now=now)
             if self._record(page, unread):
                 self._unread.pop()
                 if unread.expected:
                     raise StaleListError(f"it lacks {', '.join(sorted(unread.expected))}")
         self._forget_before(now - HORIZON_SECONDS)
+        self.order.forget_before(now - HORIZON_SECONDS)
 
     def _record(self, page: Page, unread: _UnreadRange) -> bool:
         """Keep what is on a page; returns whether the unread ends with it."""

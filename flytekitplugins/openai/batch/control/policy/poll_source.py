@@ -1,0 +1,41 @@
+"""Decides whether a poll is answered from a page of OpenAI's list, or by looking up its batch."""
+
+from __future__ import annotations
+
+from flytekitplugins.openai.batch.control.state.snapshot import BatchSnapshot
+
+from .batch_phase import RUNNING, is_live
+
+__all__ = ["is_behind", "is_page_cheaper", "needs_no_look_up"]
+
+# What a page of a hundred batches costs in look-ups: twice the connector's CPU time, and a hundred times the bytes.
+# `python -m benchmarks --only scale` measures it.
+PAGE_COST_IN_LOOK_UPS = 3
+
+
+def is_page_cheaper(polls: int) -> bool:
+    """Whether a page of the list costs less than the look-ups of so many polls, which it would answer."""
+    return polls > PAGE_COST_IN_LOOK_UPS
+
+
+def needs_no_look_up(listed: BatchSnapshot) -> bool:
+    """Whether a poll may be answered with a batch as the list shows it.
+
+    Whatever follows from the end of a batch is decided by the batch itself, because the list leaves out parts of some.
+    """
+    return bool(listed.status) and (is_live(listed) or listed.status in RUNNING)
+
+
+def is_behind(listed: BatchSnapshot, seen: BatchSnapshot) -> bool:
+    """Whether the list shows a batch as it was before it was seen, or with less: it is cached, or leaves out parts."""
+    return (
+        _rank(listed) < _rank(seen)
+        or listed.total < seen.total
+        or listed.completed < seen.completed
+        or listed.failed < seen.failed
+    )
+
+
+def _rank(batch: BatchSnapshot) -> int:
+    """How far a batch has come; a status that is not known is behind none, and none is behind it."""
+    return RUNNING.index(batch.status) if batch.status in RUNNING else len(RUNNING)

@@ -22,7 +22,7 @@ help:
 	@echo "make check   lint, formatting, types"
 	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
 	@echo "make format  put the code into its form"
-	@echo "make bench   compare the package with the published one, in fifteen minutes"
+	@echo "make bench   compare the package with the published one, in twenty-five minutes"
 	@echo "make build   make the wheel and the sdist"
 	@echo "make clean   remove what the others made"
 

@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from . import days, files, polls, published, reading, tables
+from . import days, files, polls, published, reading, scale, tables
 from .errors import BenchmarkError
 
 PARTS = {
     "polls": lambda options: polls.run(options.polls),
+    "scale": lambda options: scale.run(options.live),
     "days": lambda options: days.run(options.days),
     "files": lambda options: files.run(options.requests),
     "tables": lambda options: tables.run(options.requests),
@@ -31,6 +32,9 @@ def main() -> int:
         default=[100_000, 1_000_000],
         metavar="N",
         help="how many requests, or rows of a table, go up and come back, one size after the other (%(default)s)",
+    )
+    parser.add_argument(
+        "--live", type=int, default=5_000, metavar="N", help="how many live tasks there are at most (%(default)s)"
     )
     parser.add_argument("--only", choices=PARTS, help="one part, in place of all")
     options = parser.parse_args()

@@ -14,6 +14,7 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.service.agent_pb2_grpc import AsyncAgentServiceStub
 
 from .errors import BenchmarkError
+from .many_batches import ManyBatches
 from .stand_in import API_KEY, StandIn
 
 START_SECONDS = 60
@@ -40,11 +41,11 @@ class Connector:
 
 
 class ConnectorService:
-    """`pyflyte serve connector`, started, with an OpenAI of its own behind it."""
+    """`pyflyte serve connector`, started, with an OpenAI of its own behind it, which ends with it."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, *, openai: StandIn | ManyBatches | None = None) -> None:
         self.connector = connector
-        self.openai = StandIn()
+        self.openai = openai or StandIn()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (`stop` closes it)
         port, metrics_port = _free_ports()
         self.address = f"127.0.0.1:{port}"

@@ -65,7 +65,9 @@ def test_outage_is_counted_by_its_reason(world, node):
 
 
 @pytest.mark.parametrize("verb", ["create", "get", "delete"])
-@pytest.mark.parametrize("what", ["poll_failures", "submission_failures", "cancel_failures", "refused_tasks"])
+@pytest.mark.parametrize(
+    "what", ["poll_failures", "list_failures", "submission_failures", "cancel_failures", "refused_tasks"]
+)
 def test_counter_is_there_before_anything_fails(world, node, verb, what):
     """A series that begins with its first failure has not grown, as Prometheus sees it."""
     for number in range(len(world.replicas)):

@@ -145,12 +145,12 @@ class BatchSnapshot:
 
 def _clean(value: Any) -> Any:
     """`value` as protobuf can hold it: half a character, which JSON may have, is replaced; a huge integer a float."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, dict):
         return {_clean(str(name)): _clean(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_clean(item) for item in value]
-    if isinstance(value, str):
-        return whole(value)
     if isinstance(value, int) and abs(value) > sys.maxsize:
         return float(value) if abs(value) <= sys.float_info.max else None
     return value

@@ -1,0 +1,171 @@
+"""What many live tasks cost, polled as Flyte polls them: each every 30 s, at an even pace."""
+
+import asyncio
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import grpc
+from flyteidl.admin.agent_pb2 import GetTaskRequest
+from flyteidl.core.execution_pb2 import TaskExecution
+from flyteidl.service.agent_pb2_grpc import AsyncAgentServiceStub
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from .errors import BenchmarkError
+from .machine import describe_machine
+from .many_batches import ManyBatches
+from .polls import IDLE, OURS, POLL_SECONDS, PUBLISHED
+from .polls_report import MEGABYTE
+from .service import Connector, ConnectorService
+
+INTERVAL_SECONDS = 30
+# The first finds the batches, the next learns how often they are polled.
+WARM_UPS, ROUNDS = 2, 2
+AIM_TIMES_IDLE = 2.5
+AIM_POLLS_A_CALL = "20 (of 200 tasks) and 50 (of 5,000)"
+# The CPU time of a process is told in hundredths of a second.
+LEAST_POLLS = 200
+
+
+@dataclass(frozen=True)
+class Account:
+    """What an account has: live batches, and for each of them so many that have ended."""
+
+    live: int
+    ended_each: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What some rounds of polls took: CPU seconds, calls to OpenAI, bytes, and the oldest answer in seconds."""
+
+    polls: int
+    cpu: float
+    pages: int
+    look_ups: int
+    resident: int
+    oldest: float
+
+    @property
+    def polls_a_call(self) -> float:
+        """How many polls a call to OpenAI answers."""
+        return self.polls / max(1, self.pages + self.look_ups)
+
+
+PLACES = (
+    (OURS, Account(1)),
+    (OURS, Account(200)),
+    (OURS, Account(5_000)),
+    (OURS, Account(200, 100)),
+    (OURS, Account(1_000, 20)),
+    (IDLE, Account(200)),
+    (IDLE, Account(5_000)),
+    # With 5,000 it would need four cores.
+    (PUBLISHED, Account(200)),
+)
+
+
+def run(most: int) -> None:
+    """Poll accounts of at most so many live tasks, and print what it cost.
+
+    Raises:
+        BenchmarkError: A service did not start, or did not answer.
+    """
+    console, places = Console(), [place for place in PLACES if place[1].live <= most]
+    with console.status(f"polling the tasks of {len(places)} accounts, each in a service of its own"):
+        measured = dict(zip(places, _measure_all(places), strict=True))
+    # Narrow enough for a terminal of 80 columns.
+    style = {"title_justify": "left", "title_style": "bold", "box": SIMPLE_HEAD, "pad_edge": False}
+    table = Table(title="Polls of many live tasks", **style)
+    table.add_column(no_wrap=True)
+    for heading in ("CPU\na poll", "doing\nnothing", "times", "pub-\nlished", "polls\na call", "oldest", "memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for (connector, account), ours in measured.items():
+        if connector is OURS:
+            others = [measured.get((other, Account(account.live))) for other in (IDLE, PUBLISHED)]
+            table.add_row(_describe(account), *_cells(ours, *others))
+    console.print(table)
+    aims = f"CPU {AIM_TIMES_IDLE} times doing nothing, polls a call {AIM_POLLS_A_CALL}, the oldest answer 10 s"
+    console.print(f"Aims: {aims}.")
+    console.print(describe_machine("flytekit", "openai", "grpcio"), highlight=False)
+
+
+def _describe(account: Account) -> str:
+    beside = f"\n{account.live * account.ended_each:,} ended" if account.ended_each else ""
+    return f"{account.live:,} live{beside}"
+
+
+def _cells(ours: Measured, idle: Measured | None, published: Measured | None) -> Iterator[str]:
+    yield _cpu(ours)
+    yield _cpu(idle)
+    yield f"{ours.cpu / idle.cpu:.1f}" if idle else ""
+    yield _cpu(published)
+    yield f"{ours.polls_a_call:.0f}"
+    yield f"{ours.oldest:.1f} s"
+    yield f"{ours.resident / MEGABYTE:.0f} MB"
+
+
+def _cpu(measured: Measured | None) -> str:
+    if measured is None or measured.polls < LEAST_POLLS:
+        return ""
+    return f"{1_000 * measured.cpu / measured.polls:.2f} ms"
+
+
+def _measure_all(places: list[tuple[Connector, Account]]) -> list[Measured]:
+    """All at once, each in a thread: at this pace they keep no core busy. Each begins when all are ready."""
+    ready = threading.Barrier(len(places))
+    with ThreadPoolExecutor(len(places)) as threads:
+        return list(threads.map(lambda place: _measure(*place, ready), places))
+
+
+def _measure(connector: Connector, account: Account, ready: threading.Barrier) -> Measured:
+    with ExitStack() as stack:
+        openai = ManyBatches(account.live, account.ended_each)
+        service = ConnectorService(connector, openai=openai)
+        stack.callback(service.stop)
+        try:
+            tasks = service.create_tasks(account.live)
+        except BenchmarkError:
+            # The others do not wait for it.
+            ready.abort()
+            raise
+        # Flyte knows nothing of the order in which the batches were made.
+        random.Random(0).shuffle(tasks)  # noqa: S311 (no secret)
+        ready.wait()
+        try:
+            for _ in range(WARM_UPS):
+                asyncio.run(_poll(service.address, tasks, openai))
+            openai.count_calls()
+            cpu = service.cpu_seconds()
+            oldest = max(asyncio.run(_poll(service.address, tasks, openai)) for _ in range(ROUNDS))
+            cpu, calls = service.cpu_seconds() - cpu, openai.count_calls()
+        except grpc.RpcError as error:
+            raise service.failure(error) from error
+        polls = ROUNDS * account.live
+        return Measured(polls, cpu, calls["pages"], calls["look-ups"], service.resident_bytes(), oldest)
+
+
+async def _poll(address: str, tasks: list[GetTaskRequest], openai: ManyBatches) -> float:
+    """Poll each task once in the interval; returns the age of the oldest answer, 0 if none tells its progress."""
+
+    async def poll(task: GetTaskRequest, at: float) -> float:
+        await asyncio.sleep(at - time.monotonic())
+        resource = (await service.GetTask(task, timeout=POLL_SECONDS)).resource
+        if resource.phase != TaskExecution.RUNNING:
+            raise RuntimeError(f"phase {TaskExecution.Phase.Name(resource.phase)}: {resource.message}")
+        done = re.search(r"([\d,]+) of", resource.message)
+        return openai.age(int(done[1].replace(",", ""))) if done else 0.0
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        service, begins_at = AsyncAgentServiceStub(channel), time.monotonic()
+        polls = (poll(task, begins_at + INTERVAL_SECONDS * number / len(tasks)) for number, task in enumerate(tasks))
+        oldest = max(await asyncio.gather(*polls))
+    await asyncio.sleep(begins_at + INTERVAL_SECONDS - time.monotonic())
+    return oldest

@@ -176,7 +176,11 @@ def make_odd_lists(seed):
 def odd_list(world, how, *, seconds=None):
     """The fault that shows OpenAI's list as `ODD_LISTS` says."""
     listed = json.loads(world.client.batches.with_raw_response.list(limit=100).text)
-    body = json.dumps({**listed, "data": ODD_LISTS[how](listed["data"])})
+    # Another odd list may be under way.
+    batches = [batch for batch in listed["data"] if isinstance(batch, dict)]
+    if not batches:
+        raise LookupError("there is no list that could be odd")
+    body = json.dumps({**listed, "data": ODD_LISTS[how](batches)})
     return CallFault(method="GET", path="/v1/batches", body=body, times=None, seconds=seconds)
 
 

@@ -175,8 +175,14 @@ class BatchesAPI:
         if not isinstance(listed, list):
             raise UnavailableError(f"Could not {doing}: the response was not a list.", reason="unreadable")
         has_more = answer.get("has_more")
+        entries = {
+            batch["id"]: batch for batch in listed if isinstance(batch, Mapping) and is_batch_id(batch.get("id"))
+        }
+        if listed and not entries:
+            # Taken for an empty list, it would have every batch made a second time.
+            raise UnavailableError(f"Could not {doing}: what it lists are not batches.", reason="unreadable")
         return Page(
-            {batch["id"]: batch for batch in listed if isinstance(batch, Mapping) and is_batch_id(batch.get("id"))},
+            entries,
             has_more if isinstance(has_more, bool) else len(listed) >= limit,
         )
 

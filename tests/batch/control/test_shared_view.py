@@ -124,10 +124,7 @@ def test_few_among_many_are_looked_up(make_world):
 
 def test_polls_that_are_spread_share_what_comes_within_ten_seconds(make_world):
     """A propeller polls its tasks at an even pace."""
-    world = make_world(0)
-    for _ in range(90):
-        world.add()
-    world.list_all()
+    world = make_world(90, rounds=0)
     for _ in range(12):
         asyncio.run(world.round(lasts=29))
     world.calls.clear()
@@ -138,10 +135,7 @@ def test_polls_that_are_spread_share_what_comes_within_ten_seconds(make_world):
 
 def test_batches_that_are_polled_seldom_are_looked_up(make_world):
     """Seven of them, one each four seconds: a page would answer three."""
-    world = make_world(0)
-    for _ in range(7):
-        world.add()
-    world.list_all()
+    world = make_world(7, rounds=0)
     for _ in range(4):
         asyncio.run(world.round(lasts=30))
     assert world.calls["pages"] == 0

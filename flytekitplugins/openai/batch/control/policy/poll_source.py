@@ -8,8 +8,7 @@ from .batch_phase import RUNNING, is_live
 
 __all__ = ["is_behind", "is_page_cheaper", "needs_no_look_up"]
 
-# What a page of a hundred batches costs in look-ups: twice the connector's CPU time, and a hundred times the bytes.
-# `python -m benchmarks --only scale` measures it.
+# What a page costs in look-ups, as an estimate: it is one call, too, with the bytes of a hundred.
 PAGE_COST_IN_LOOK_UPS = 3
 
 

@@ -287,3 +287,19 @@ def test_metrics_are_those_of_all_batches(world):
     for _ in range(2):
         results = world.next_replica().get_metrics(node.state.resource_meta)
     assert {result.metric for result in results} == {"openai_batch_requests", "openai_batch_tokens"}
+
+
+def test_batches_that_only_the_list_names_are_not_given_up_as_new_files(world):
+    """OpenAI may answer 404 for a batch for two hours, for a file that it is to run for ten minutes."""
+    node = world.sharded_node(2)
+    world.propeller.lose_states = 1
+    world.propeller.round(node)
+    world.emulator.order(CallFault(method="GET", path="/v1/batches", status=503, times=None, seconds=MINUTE))
+    world.propeller.round(node)
+    world.restart(0)
+    world.restart(1)
+    world.emulator.order(CallFault(method="GET", path="/v1/batches/*", status=404, times=None, seconds=HOUR))
+    for _ in range(8):
+        world.advance(10 * MINUTE)
+        world.propeller.round(node)
+    assert (node.end, world.statuses()) == (End.SUCCEEDED, ["completed"] * 2)

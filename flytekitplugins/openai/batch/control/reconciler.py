@@ -61,6 +61,8 @@ class Reconciler:
         """
         current = current or {}
         plan = await self._submit_due(await self._list_and_plan(current), current)
+        # Whatever fails from here on, the task has these batches.
+        self._state.record(plan.by_file(self._spec.files), self._state.last_info)
         plan = await self._observer.with_full_batches(plan)
         try:
             await self._cancel_all([batch.id for batch in plan.duplicates], listed=True)

@@ -105,7 +105,9 @@ class TaskController:
         try:
             result = await _within_budget(self._reconcile(spec, state, now=now), doing)
         except Exception as error:  # noqa: BLE001 (Flyte stops polling a task after its sixth error)
-            result = PollResult(_tolerated(error, spec, state, submitted=bool(ids), now=now), ids)
+            # It may have found batches before it failed.
+            is_submitted = bool(ids or state.batch_ids)
+            result = PollResult(_tolerated(error, spec, state, submitted=is_submitted, now=now), ids)
         else:
             if state.outage is not None:
                 log_recovery(task=spec.display_name, seconds=now - state.outage.since)

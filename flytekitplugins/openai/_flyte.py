@@ -32,12 +32,11 @@ def beside_running_loop(run: Callable[[], T], *, interrupted: Callable[[Future[T
 
     Args:
         run: What flytekit does in a local run.
-        interrupted: Called when this thread gets a `KeyboardInterrupt` meanwhile, with the future of what `run`
-            returns. It must see to it that the call ends.
+        interrupted: Called when an interrupt ends this thread's wait, with the future of what `run` returns. It must
+            see to it that the call ends. Where it is given, the call always gets a thread, or the interrupt would end
+            it in the middle of what it does.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if interrupted is None and not _is_loop_running():
         return run()
     with ThreadPoolExecutor(1, thread_name_prefix="local-run") as thread:
         # flytekit keeps in the context that this is a local run.
@@ -47,14 +46,24 @@ def beside_running_loop(run: Callable[[], T], *, interrupted: Callable[[Future[T
             # it, as polars does: https://man7.org/linux/man-pages/man7/signal.7.html
             while not wait([result], timeout=LONGEST_WAIT_SECONDS).done:
                 pass
-            return result.result()
-        except KeyboardInterrupt:
+        except BaseException:
+            # Python raises KeyboardInterrupt; flytekit's handler exits, or fails, because a notebook has no `exit`.
             if interrupted is not None:
                 interrupted(result)
             raise
+        try:
+            return result.result()
         except asyncio.CancelledError:
             # Its loop was stopped by a handler of the signal that raised nothing.
             raise KeyboardInterrupt from None
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextmanager

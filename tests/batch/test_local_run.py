@@ -3,6 +3,7 @@ import io
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Iterator  # noqa: UP035 (flytekit knows this one)
 
@@ -174,6 +175,20 @@ def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
     assert first_line.startswith("batch: ")
     assert said == f"batch: interrupted; batch {batch.id!r} is being cancelled.\n"
     assert batch.status == "cancelled"
+
+
+def test_run_that_is_interrupted_while_its_batch_is_created_cancels_it(openai_emulator, tmp_path):
+    """Only the reply says which batch it is, so the run waits for it."""
+    openai_emulator.order(CallFault(method="POST", path="/v1/batches", after_work=True, delay=1.0))
+    run = start_script(openai_emulator, tmp_path)
+    with make_client(openai_emulator) as client:
+        while not client.batches.list().data:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=30)[1]
+        [batch] = client.batches.list().data
+    assert batch.status == "cancelled"
+    assert said == f"batch: interrupted; batch {batch.id!r} is being cancelled.\n"
 
 
 @pytest.mark.long

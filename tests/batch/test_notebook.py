@@ -8,6 +8,7 @@ from flytekit import Secret
 from jupyter_client.manager import start_new_kernel
 
 from flytekitplugins.openai import BatchEndpointTask, ChatGPTTask, create_batch
+from flytekitplugins.openai.emulator import CallFault
 from tests.builders import make_client, make_requests, upload
 
 SECONDS = 60
@@ -107,6 +108,16 @@ def test_interrupted_cell_cancels_its_batch(notebook, slow_emulator):
 @pytest.mark.long
 def test_interrupted_cell_that_imports_flytekit_cancels_its_batch(notebook, slow_emulator):
     """There flytekit takes the signal for itself, and ends the kernel."""
+    notebook.start(SETUP + "    ask(jsonl_in=iter(requests))")
+    wait_for_batches(slow_emulator, "validating")
+    notebook.interrupt()
+    wait_for_batches(slow_emulator, "cancelling")
+
+
+@pytest.mark.long
+def test_cell_that_imports_flytekit_is_interrupted_while_its_batch_is_created(notebook, slow_emulator):
+    """Only the reply says which batch it is."""
+    slow_emulator.order(CallFault(method="POST", path="/v1/batches", after_work=True, delay=2.0))
     notebook.start(SETUP + "    ask(jsonl_in=iter(requests))")
     wait_for_batches(slow_emulator, "validating")
     notebook.interrupt()

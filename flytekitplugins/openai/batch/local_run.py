@@ -88,6 +88,7 @@ class LocalRunMixin:
         """Cancel the batch when the run is interrupted; flytekit asks this of every batch the run ever made."""
         if resource_meta.unique_name not in self._ended:
             cancel(self.name, self._connector, resource_meta)
+            self._ended.add(resource_meta.unique_name)
             # flytekit exits after this, which a notebook's kernel does not do at once.
             self._local_run.stop()
 

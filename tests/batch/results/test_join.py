@@ -15,6 +15,7 @@ from flytekitplugins.openai.batch.results.failures import Failure, failure_in
 from flytekitplugins.openai.batch.results.join import InconsistentResultsError, Round, merge
 from flytekitplugins.openai.batch.results.lines import read_line
 from flytekitplugins.openai.batch.results.shard_results import LineBuffer, Outcome, ShardResults
+from flytekitplugins.openai.batch.results.usage import Usage
 from tests.builders import make_answer, make_lost, make_refusal
 
 
@@ -64,6 +65,23 @@ def test_request_that_came_back_twice_is_taken_once(tmp_path):
     shards = make_round(tmp_path, [(0, ["a"])], [lines])
     assert fates(shards.rows()) == [("a", Outcome.SUCCEEDED)]
     assert shards.consumption.usage.input_tokens == 1
+
+
+@pytest.mark.parametrize("block", [2, 1 << 18])
+@pytest.mark.parametrize("more", [[], [make_refusal("d")], [b"junk\n"]])
+def test_answers_are_counted_once_however_they_are_read(tmp_path, monkeypatch, block, more):
+    """Lines are read many at a time, and one by one where a line among them is no answer, or a second one."""
+    monkeypatch.setattr(shard_results, "BUFFER_BYTES", block)
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
+    body = {"choices": [{"finish_reason": "stop"}], "usage": usage}
+    answers = [make_answer(custom_id, body=body) for custom_id in "abc"]
+    shards = make_round(tmp_path, [(0, ["c", "a", "b"])], [[*answers, *more, answers[1]], [make_lost("a"), answers[2]]])
+    rows = islice(shards.rows(), 3)
+    assert [(custom_id, line) for custom_id, _, line in rows] == list(
+        zip("cab", [answers[2], *answers[:2]], strict=True)
+    )
+    assert shards.consumption.usage == Usage(input_tokens=3, cached_tokens=3, output_tokens=6)
+    assert (shards.consumption.spread.counts, shards.unreadable) == ({2: 3}, int(b"junk\n" in more))
 
 
 def test_request_that_did_not_come_back_is_missing(tmp_path):

@@ -11,7 +11,7 @@ from flytekitplugins.openai.batch.results.failures import (
     line_in_place_of,
     missing_line,
 )
-from flytekitplugins.openai.batch.results.lines import read_line
+from flytekitplugins.openai.batch.results.lines import count_tokens, read_line
 from flytekitplugins.openai.batch.results.usage import Consumption, Usage
 from tests.builders import encode_line, make_answer, make_lost, make_refusal
 
@@ -100,7 +100,7 @@ def test_usage_is_counted_for_every_endpoint(usage, as_text):
 def test_answer_that_was_cut_off_is_counted(body, cut_off, as_text):
     """It counts as an answer, and as cut off."""
     consumption = Consumption()
-    read_line(make_answer(body=json.dumps(body) if as_text else body)).count_in(consumption)
+    count_tokens([read_line(make_answer(body=json.dumps(body) if as_text else body))], consumption)
     assert consumption.cut_off == cut_off
 
 

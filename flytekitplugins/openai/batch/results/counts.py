@@ -9,7 +9,7 @@ from pathlib import Path
 from flytekitplugins.openai._text import shortened, whole
 
 from .failures import Failure, failure_in, is_worth_running_again
-from .lines import read_line
+from .lines import count_tokens, read_line
 from .usage import Consumption
 
 __all__ = ["Kind", "Tally", "tally_files"]
@@ -153,7 +153,7 @@ def tally_files(paths: Iterable[Path]) -> Tally:
                     continue
                 if found.succeeded:
                     tally.succeeded += 1
-                    found.count_in(tally.consumption)
+                    count_tokens([found], tally.consumption)
                 else:
                     tally.add_failure(found.custom_id, line)
     return tally

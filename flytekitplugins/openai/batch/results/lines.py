@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -13,8 +13,11 @@ from .usage import Consumption, Usage
 
 __all__ = [
     "CUT_OFF",
+    "AnswerLine",
     "ResultLine",
+    "count_tokens",
     "decode_usage",
+    "read_answers",
     "read_line",
     "read_object",
 ]
@@ -77,12 +80,15 @@ class _IncompleteDetails(msgspec.Struct, gc=False):
     reason: str | None = None
 
 
-class _Body(msgspec.Struct, gc=False):
-    id: str = ""
+class _Answer(msgspec.Struct, gc=False, kw_only=True):
     model: str = ""
     usage: _Usage | None = None
     choices: list[_Choice] | None = None
     incomplete_details: _IncompleteDetails | None = None
+
+
+class _Body(_Answer, gc=False, kw_only=True):
+    id: str = ""
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -104,38 +110,41 @@ class ResultLine(msgspec.Struct, gc=False):
         return response is not None and 200 <= response.status_code < 300 and not self.error
 
     @property
+    def answer(self) -> _Answer | None:
+        """The body of the response, unless there was an error."""
+        return self.response.body if self.response is not None and not self.error else None
+
+    @property
     def usage(self) -> Usage | None:
         """The answer's tokens; `None` if the server does not count them."""
-        body = self.response.body if self.response is not None else None
-        return body.usage.counts if body is not None and body.usage is not None and not self.error else None
+        answer = self.answer
+        return answer.usage.counts if answer is not None and answer.usage is not None else None
 
-    def count_in(self, consumption: Consumption) -> None:
-        """Count the answer's tokens, if the server does, and whether it was cut off."""
-        response = self.response
-        body = response.body if response is not None else None
-        if body is None or self.error:
-            return
-        # Another object, or only a call, for each of a million lines would take longer than reading them.
-        choices, details, found = body.choices, body.incomplete_details, body.usage
-        if (choices[0].finish_reason if choices else details and details.reason) in CUT_OFF:
-            consumption.cut_off += 1
-        if found is None:
-            return
-        read, written = found.input_tokens or found.prompt_tokens, found.output_tokens or found.completion_tokens
-        if not read and not written:
-            # Every answer takes some: it has other names for them, or none.
-            return
-        usage = consumption.by_model.get(body.model) or consumption.of(body.model)
-        usage.input_tokens += read
-        usage.output_tokens += written
-        consumption.spread.add(written)
-        if input_details := found.input_tokens_details or found.prompt_tokens_details:
-            usage.cached_tokens += input_details.cached_tokens
-        if output_details := found.output_tokens_details or found.completion_tokens_details:
-            usage.reasoning_tokens += output_details.reasoning_tokens
+
+class _CountedAnswer(_Answer, gc=False, kw_only=True):
+    usage: _Usage
+
+
+class _Success(msgspec.Struct, gc=False):
+    status_code: Annotated[int, msgspec.Meta(ge=200, lt=300)]
+    body: _CountedAnswer
+
+
+class AnswerLine(msgspec.Struct, gc=False):
+    """A line of an answer whose tokens are counted, which is what most are."""
+
+    custom_id: str
+    response: _Success
+    error: None = None
+
+    @property
+    def answer(self) -> _Answer:
+        """The body of the response."""
+        return self.response.body
 
 
 _decode = msgspec.json.Decoder(ResultLine).decode
+_decode_answer = msgspec.json.Decoder(AnswerLine).decode
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 
 
@@ -161,6 +170,44 @@ def read_line(line: bytes) -> ResultLine | None:
     return read_object({**object_in(line, errors="replace"), "custom_id": found.custom_id})
 
 
+def read_answers(lines: Sequence[bytes]) -> list[AnswerLine] | None:
+    """The lines, if each is an answer whose tokens are counted; otherwise `None`, and `read_line` tells more."""
+    try:
+        return list(map(_decode_answer, lines))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def count_tokens(lines: Iterable[ResultLine | AnswerLine], consumption: Consumption) -> None:
+    """Count the tokens of answers, if the server does, and how many answers were cut off."""
+    # One count after the other for all lines: a call for each of a million would take as long as reading it.
+    bodies = [body for line in lines if (body := line.answer)]
+    stops = [
+        choices[0].finish_reason if (choices := body.choices) else (why := body.incomplete_details) and why.reason
+        for body in bodies
+    ]
+    if not CUT_OFF.isdisjoint(stops):
+        consumption.cut_off += sum(stop in CUT_OFF for stop in stops)
+    for model in dict.fromkeys([body.model for body in bodies]):
+        usages = [usage for body in bodies if body.model == model and (usage := body.usage)]
+        inputs = [usage.input_tokens or usage.prompt_tokens for usage in usages]
+        outputs = [usage.output_tokens or usage.completion_tokens for usage in usages]
+        if 0 in inputs:
+            # Every answer takes some: it has other names for them, or none.
+            used = [number for number, read in enumerate(inputs) if read or outputs[number]]
+            usages = [usages[number] for number in used]
+            inputs = [inputs[number] for number in used]
+            outputs = [outputs[number] for number in used]
+        if not usages:
+            continue
+        of_inputs = [usage.input_tokens_details or usage.prompt_tokens_details for usage in usages]
+        of_outputs = [usage.output_tokens_details or usage.completion_tokens_details for usage in usages]
+        cached = sum([details.cached_tokens for details in of_inputs if details])
+        reasoning = sum([details.reasoning_tokens for details in of_outputs if details])
+        consumption.of(model).add(Usage(sum(inputs), cached, sum(outputs), reasoning))
+        consumption.spread.add_all(outputs)
+
+
 def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     """A result line from its object, also as compatible servers write it.
 
@@ -173,11 +220,10 @@ def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     body = body_of(found)
     model, usage = body.get("model"), mapping_in(body.get("usage"))
     read = _Body(
-        "",
-        model if isinstance(model, str) else "",
-        _usage(usage) if usage else None,
-        [_Choice(str(choice.get("finish_reason"))) for choice in mappings_in(body.get("choices"))],
-        _IncompleteDetails(str(mapping_in(body.get("incomplete_details")).get("reason"))),
+        model=model if isinstance(model, str) else "",
+        usage=_usage(usage) if usage else None,
+        choices=[_Choice(str(choice.get("finish_reason"))) for choice in mappings_in(body.get("choices"))],
+        incomplete_details=_IncompleteDetails(str(mapping_in(body.get("incomplete_details")).get("reason"))),
     )
     error = dict(mapping_in(found.get("error"))) or ({"message": str(found["error"])} if found.get("error") else None)
     if lack := lack_of_answer(found):

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+from array import array
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
 
 from .failures import INTERNAL, MISSING, line_in_place_of, missing_line
-from .lines import read_line
+from .lines import count_tokens, read_answers, read_line
 from .usage import Consumption
 
 __all__ = ["BUFFER_BYTES", "LineBuffer", "Outcome", "Row", "ShardResults"]
 
 # Fewer and larger reads and writes make the join twice as fast.
 BUFFER_BYTES = 1 << 18
-# Where a line stands, in one number, because 50,000 tuples take ten megabytes: its offset, its size (31 bits), which of
-# the two files (1 bit), and whether it succeeded (1 bit).
-_OFFSET = 33
-_LONGEST = (1 << 31) - 1
 
 
 class Outcome:
@@ -69,7 +69,7 @@ class _MissingReason:
 
 @dataclass
 class LineBuffer:
-    """Memory for lines, in bytes. To read each back from its file would take a quarter of the join's time.
+    """Memory for the beginning of an output file, in bytes: to read each line with a call takes longer.
 
     It is for all shards that are held at once; the first takes it all, and the others do without.
     """
@@ -83,12 +83,12 @@ class LineBuffer:
 
 
 class ShardResults:
-    """The results of one shard: the first lines themselves, and the places of all others.
+    """The results of one shard: where the line of each request stands, and as many lines as the memory holds.
 
     Args:
         paths: The files that the batch wrote, as downloaded: at most two. They are removed when they have been read.
         batch: The batch object.
-        buffer: For the lines that are kept.
+        buffer: For the lines that are held.
     """
 
     def __init__(self, paths: Sequence[Path], batch: Mapping[str, Any], buffer: LineBuffer | None = None) -> None:
@@ -96,36 +96,45 @@ class ShardResults:
         self.unreadable = 0
         self._paths = paths
         self._buffer = buffer or LineBuffer(0)
-        self._kept = self._buffer.take()
+        self._taken = self._buffer.take()
         self._absence = _MissingReason.of(batch)
         self._passed = 0
-        self._found: dict[str, Row | int] = {}
+        # The lines by number, through all files: which one came back for a request, where each begins, as if the files
+        # were one, and its outcome. 50,000 objects would take ten megabytes.
+        self._found: dict[str, int] = {}
+        self._starts = array("q", [0])
+        self._outcomes = bytearray()
         # Lines in place of unreadable ones, for requests that have no other.
         self._salvaged: dict[str, bytes] = {}
-        for number, path in enumerate(paths):
-            self._scan(number, path)
+        # Where each file begins.
+        self._first_bytes: list[int] = []
+        for path in paths:
+            self._first_bytes.append(self._starts[-1])
+            self._scan(path)
         if batch.get("reused"):
             self.consumption.reused = dict(self.consumption.by_model)
         # Windows would otherwise change the ends of lines.
         self._files = [os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for path in paths]
+        # All the memory is for the output file; the error file is usually small.
+        self._held = _mapped(self._files[0], self._taken) if self._files else b""
 
     def rows(self, custom_ids: Sequence[str]) -> list[Row]:
         """The results of the shard's next requests."""
-        take, read, files = self._found.pop, READ_AT, self._files
+        take, starts, outcomes = self._found.pop, self._starts, self._outcomes
+        held, held_bytes = self._held, len(self._held)
         first, self._passed = self._passed + 1, self._passed + len(custom_ids)
         rows: list[Row] = []
         for position, custom_id in enumerate(custom_ids, start=first):
-            found = take(custom_id, None)
-            if isinstance(found, tuple):
-                rows.append(found)
-            elif found is None and (line := self._salvaged.get(custom_id, b"")):
+            number = take(custom_id, None)
+            if number is not None:
+                start, end = starts[number], starts[number + 1]
+                line = held[start:end] if end <= held_bytes else self._read(start, end)
+                rows.append((custom_id, outcomes[number], line))
+            elif line := self._salvaged.get(custom_id, b""):
                 rows.append((custom_id, Outcome.FAILED, line))
-            elif found is None:
+            else:
                 line = missing_line(custom_id, *self._absence.at(position))
                 rows.append((custom_id, Outcome.MISSING, line))
-            else:
-                line = read(files[(found >> 1) & 1], (found >> 2) & _LONGEST, found >> _OFFSET)
-                rows.append((custom_id, Outcome.SUCCEEDED if found & 1 else Outcome.FAILED, line))
         if not self._found:
             self.close()
         return rows
@@ -137,38 +146,57 @@ class ShardResults:
 
     def close(self) -> None:
         """Free the files and the memory. Requests asked for later are missing."""
+        if isinstance(self._held, mmap.mmap):
+            self._held.close()
         for file in self._files:
             os.close(file)
         for path in self._paths:
             path.unlink(missing_ok=True)
-        self._files, self._paths, self._found = [], [], {}
-        self._buffer.left, self._kept = self._buffer.left + self._kept, 0
+        self._files, self._paths, self._found, self._held = [], [], {}, b""
+        self._buffer.left, self._taken = self._buffer.left + self._taken, 0
 
-    def _scan(self, number: int, path: Path) -> None:
-        kept, consumption = self._found, self.consumption
-        # All the memory is for the output file; the error file is usually small.
-        offset, kept_bytes = 0, self._kept if number == 0 else 0
+    def _read(self, start: int, end: int) -> bytes:
+        number = bisect(self._first_bytes, start) - 1
+        return READ_AT(self._files[number], end - start, start - self._first_bytes[number])
+
+    def _scan(self, path: Path) -> None:
         _end_last_line(path)
-        with path.open("rb", BUFFER_BYTES) as lines:
-            for line in lines:
-                found = read_line(line)
-                if found is not None:
-                    custom_id, succeeded = found.custom_id, found.succeeded
-                    place: Row | int
-                    if offset < kept_bytes:
-                        place = custom_id, Outcome.SUCCEEDED if succeeded else Outcome.FAILED, line
-                    else:
-                        place = offset << _OFFSET | len(line) << 2 | number << 1 | succeeded
-                    known = kept.setdefault(custom_id, place)
-                    # Of two lines of one request, the one that succeeded is taken.
-                    if known is not place and succeeded and not _succeeded(known):
-                        kept[custom_id] = known = place
-                    if known is place and succeeded:
-                        found.count_in(consumption)
-                elif line.strip():
-                    self.unreadable += 1
-                    self._salvaged.update([rest] if (rest := line_in_place_of(line)) is not None else [])
-                offset += len(line)
+        with path.open("rb", BUFFER_BYTES) as file:
+            while lines := file.readlines(BUFFER_BYTES):
+                if not self._add_answers(lines):
+                    for number, line in enumerate(lines, start=len(self._outcomes)):
+                        self._outcomes.append(self._add(number, line))
+                self._starts.extend(accumulate(map(len, lines), initial=self._starts.pop()))
+
+    def _add_answers(self, lines: Sequence[bytes]) -> bool:
+        """Note all lines at once, if each is the first answer to its request; otherwise none of them."""
+        answers = read_answers(lines)
+        if answers is None:
+            return False
+        custom_ids = [answer.custom_id for answer in answers]
+        if len(set(custom_ids)) < len(custom_ids) or not self._found.keys().isdisjoint(custom_ids):
+            return False
+        self._found.update(zip(custom_ids, count(len(self._outcomes)), strict=False))
+        self._outcomes += bytes([Outcome.SUCCEEDED]) * len(answers)
+        count_tokens(answers, self.consumption)
+        return True
+
+    def _add(self, number: int, line: bytes) -> int:
+        """Note a line, if it is the best of its request; returns its outcome."""
+        found = read_line(line)
+        if found is None:
+            if line.strip():
+                self.unreadable += 1
+                self._salvaged.update([rest] if (rest := line_in_place_of(line)) is not None else [])
+            return Outcome.MISSING
+        known = self._found.setdefault(found.custom_id, number)
+        if not found.succeeded:
+            return Outcome.FAILED
+        # Of two lines of one request, the one that succeeded is taken.
+        if known == number or self._outcomes[known] != Outcome.SUCCEEDED:
+            self._found[found.custom_id] = number
+            count_tokens([found], self.consumption)
+        return Outcome.SUCCEEDED
 
 
 def seek_and_read(file: int, size: int, offset: int) -> bytes:
@@ -180,8 +208,10 @@ def seek_and_read(file: int, size: int, offset: int) -> bytes:
 READ_AT = getattr(os, "pread", seek_and_read)
 
 
-def _succeeded(found: Row | int) -> bool:
-    return bool(found & 1) if isinstance(found, int) else found[1] == Outcome.SUCCEEDED
+def _mapped(file: int, most: int) -> mmap.mmap | bytes:
+    """The first bytes of a file, and no copy of them."""
+    size = min(os.fstat(file).st_size, most)
+    return mmap.mmap(file, size, access=mmap.ACCESS_READ) if size else b""
 
 
 def _end_last_line(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flytekitplugins.openai._text import shortened, whole
@@ -41,7 +43,7 @@ class Usage:
 class Spread:
     """The distribution of output tokens over answers; exact up to 1,023 tokens, and to one in 512 above."""
 
-    counts: dict[int, int] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
     _longest: int = 0
 
     def add(self, tokens: int, answers: int = 1) -> None:
@@ -50,8 +52,15 @@ class Spread:
             self._longest = max(self._longest, tokens)
             lost = tokens.bit_length() - EXACT.bit_length()
             tokens = tokens >> lost << lost
-        counts = self.counts
-        counts[tokens] = counts.get(tokens, 0) + answers
+        self.counts[tokens] += answers
+
+    def add_all(self, tokens: Sequence[int]) -> None:
+        """Count answers in that took so many tokens each."""
+        if max(tokens, default=0) <= EXACT:
+            self.counts.update(tokens)
+            return
+        for each in tokens:
+            self.add(each)
 
     def merge(self, more: Spread) -> None:
         """Add other counts."""

@@ -111,9 +111,9 @@ def make_text_inputs(**texts):
     return LiteralMap({name: Literal(scalar=scalar) for name, scalar in scalars.items()})
 
 
-def make_execution(attempt=0):
+def make_execution(attempt=0, *, project="project", domain="development"):
     """The caller's execution id, which is the same for every node, as with sub-workflows."""
-    execution = WorkflowExecutionIdentifier(project="project", domain="development", name="f1")
+    execution = WorkflowExecutionIdentifier(project=project, domain=domain, name="f1")
     return TaskExecutionMetadata(
         task_execution_id=TaskExecutionIdentifier(
             task_id=Identifier(project="project", domain="development", name="workflow.batch", version="1"),

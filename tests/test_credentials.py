@@ -2,7 +2,8 @@ import pytest
 from flytekit import FlyteContextManager
 from flytekit.core.context_manager import ExecutionState
 
-from flytekitplugins.openai._credentials import SecretName, find_api_key
+from flytekitplugins.openai._credentials import find_api_key, scope_of
+from flytekitplugins.openai._secret_names import COMMON, KeyScope, SecretName
 from flytekitplugins.openai.exceptions import MissingAPIKeyError
 
 NAMED = SecretName(key="key", group="team")
@@ -109,3 +110,88 @@ def test_key_is_not_in_its_repr(monkeypatch):
 def test_variables_are_reported_once_and_only_if_a_shell_takes_them(local_run, secret, expected):
     """`export OPENAI_API-KEY=...` is an error in any shell."""
     assert sentence_of(secret).endswith(f"variables {expected}.")
+
+
+# A key for each Flyte project.
+
+TEAM, TEAM_LIVE = KeyScope("a-team"), KeyScope("a-team", "production")
+
+
+@pytest.mark.parametrize(
+    ("stored", "domain", "scope"),
+    [
+        ([], "production", COMMON),
+        (["__A-TEAM"], "production", TEAM),
+        (["__A-TEAM__PRODUCTION"], "production", TEAM_LIVE),
+        (["__A-TEAM", "__A-TEAM__PRODUCTION"], "production", TEAM_LIVE),
+        (["__A-TEAM__PRODUCTION"], "development", COMMON),
+        (["__A", "__TEAM", "__A__TEAM", "__A_TEAM", "__PRODUCTION"], "production", COMMON),
+    ],
+)
+def test_task_has_the_narrowest_key_of_its_project(monkeypatch, stored, domain, scope):
+    """Never another project's, however similar its name is."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-common")
+    for name in stored:
+        monkeypatch.setenv(f"_FSEC_FLYTE_OPENAI_API_KEY{name}", f"sk{name}")
+    assert scope_of("a-team", domain) == scope
+    assert find_api_key(None, in_connector=True, scope=scope).value in ("sk-common", *(f"sk{name}" for name in stored))
+
+
+def test_key_of_a_project_is_read_from_a_file_at_every_call(monkeypatch, tmp_path):
+    """As Kubernetes mounts a secret, and changes it later."""
+    context = FlyteContextManager.current_context().user_space_params
+    monkeypatch.setattr(context.secrets, "_base_dir", str(tmp_path))
+    (tmp_path / "flyte_openai_api_key__a-team").write_text("sk-1\n")
+    assert scope_of("a-team", "production") == TEAM
+    (tmp_path / "flyte_openai_api_key__a-team").write_text("sk-2\n")
+    assert find_api_key(None, in_connector=True, scope=TEAM).value == "sk-2"
+    (tmp_path / "flyte_openai_api_key__a-team").unlink()
+    assert sentence_of(None, in_connector=True, scope=TEAM) == (
+        "No OpenAI API key was found: secret 'FLYTE_OPENAI_API_KEY__a-team' is not in the connector service, neither "
+        "as the environment variable _FSEC_FLYTE_OPENAI_API_KEY__A-TEAM nor as the file "
+        "/etc/secrets/flyte_openai_api_key__a-team."
+    )
+
+
+def test_empty_key_of_a_project_does_not_become_the_common_one(monkeypatch):
+    """Somebody meant it to have one."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-common")
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY__A-TEAM", " ")
+    assert scope_of("a-team", "production") == TEAM
+    assert "'FLYTE_OPENAI_API_KEY__a-team' is not in" in sentence_of(None, in_connector=True, scope=TEAM)
+
+
+@pytest.mark.parametrize("project", ["a-team", None, "../etc", "a__b"])
+@pytest.mark.parametrize("value", ["true", "TRUE ", "false", "", "yes"])
+def test_operator_decides_whether_the_common_key_is_for_all(monkeypatch, project, value):
+    """A setting that nobody understands lets nobody use it."""
+    monkeypatch.setenv("FLYTE_OPENAI_REQUIRE_PROJECT_KEY", value)
+    if value in ("false", ""):
+        assert scope_of(project, "production") == COMMON
+        return
+    with pytest.raises(MissingAPIKeyError) as raised:
+        scope_of(project, "production")
+    if value == "yes":
+        expected = "FLYTE_OPENAI_REQUIRE_PROJECT_KEY is 'yes' in the connector service; set it to true or false."
+    else:
+        store = ": store one as secret 'FLYTE_OPENAI_API_KEY__a-team'" if project == "a-team" else ""
+        whose = f"Flyte project {project!r}" if project else "A task of no known Flyte project"
+        expected = (
+            f"{whose} has no OpenAI API key of its own in the connector service, and "
+            f"FLYTE_OPENAI_REQUIRE_PROJECT_KEY forbids the common one{store}."
+        )
+    assert str(raised.value) == expected
+
+
+def test_local_run_knows_no_projects(local_run, monkeypatch):
+    """There is one person, with one key."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY__A-TEAM", "sk-team")
+    monkeypatch.setenv("FLYTE_OPENAI_REQUIRE_PROJECT_KEY", "true")
+    assert scope_of("a-team", "production") == COMMON
+
+
+@pytest.mark.parametrize("names", [("", None), ("A", None), ("a_b", None), ("a/b", None), (None, "a"), ("a", "")])
+def test_scope_is_of_names_that_flyte_gives(names):
+    """They become part of a secret's name, and of a path."""
+    with pytest.raises(ValueError, match="no names of a project and a domain"):
+        KeyScope(*names)

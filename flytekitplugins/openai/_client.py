@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from flytekit import lazy_module
 
-from ._credentials import APIKey
+from ._credentials import APIKey, scoped_value
+from ._secret_names import COMMON, KeyScope
 from .exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ __all__ = [
 ]
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+# The secrets beside a Flyte project's key.
+STORED_NAMES = {"organization": "FLYTE_OPENAI_ORG_ID", "project": "FLYTE_OPENAI_PROJECT_ID"}
 # Flyte polls each task every 30 s; the default keep-alive of 5 s would mean a new connection for each poll.
 KEEP_ALIVE_SECONDS = 60.0
 MAX_KEPT_CONNECTIONS = 100
 # More than are kept, because calls of slow models must not block a poll; and half of the 1,024 files that a process may
 # have open by default, because the service needs some for itself.
 MAX_CONNECTIONS = 500
-MAX_CLIENTS = 64
+# Of each account that is in use one is needed, and with it the list of its batches.
+MAX_CLIENTS = 256
 # Flyte cancels a call to the connector after 10 s, in which ours may have to ask OpenAI more than once.
 CALL_SECONDS = 3.5
 CALL_CONNECT_SECONDS = 2.0
@@ -57,24 +61,41 @@ TRANSFER_RETRIES = 5
 
 @dataclass(frozen=True)
 class Account:
-    """An account at OpenAI: a key, and optionally an organization and a project."""
+    """An account at OpenAI: a key, and optionally an organization and a project.
+
+    Attributes:
+        api_key: The key.
+        organization: OpenAI's organization.
+        project: OpenAI's project.
+        scope: Whose key it is. The environment's organization and project are those of the common key.
+    """
 
     api_key: APIKey
     organization: str | None = None
     project: str | None = None
+    scope: KeyScope = COMMON
 
     @classmethod
-    def of(cls, api_key: APIKey, *, organization: str | None, project: str | None) -> Account:
+    def of(cls, api_key: APIKey, *, organization: str | None, project: str | None, scope: KeyScope = COMMON) -> Account:
         """The account that a task names. Empty names count as none, and white space around them is removed.
+
+        Args:
+            api_key: The key.
+            organization: OpenAI's organization, if the task names one.
+            project: OpenAI's project, in the same way.
+            scope: Whose key it is; with a Flyte project's, what is stored beside it is used for what the task does not
+                name.
 
         Raises:
             InvalidInputError: A name cannot be sent, because it has other characters than a header may have.
         """
         names = {"organization": (organization or "").strip(), "project": (project or "").strip()}
+        if scope.project:
+            names = {what: name or scoped_value(STORED_NAMES[what], scope) or "" for what, name in names.items()}
         for what, name in names.items():
             if not name.isascii() or not name.isprintable():
                 raise InvalidInputError(f"{name!r} cannot be the name of an OpenAI {what}; check it for a typo.")
-        return cls(api_key, names["organization"] or None, names["project"] or None)
+        return cls(api_key, names["organization"] or None, names["project"] or None, scope)
 
 
 @dataclass
@@ -198,5 +219,6 @@ def shown_url() -> str:
 
 def _set_account(client: openai.AsyncOpenAI | openai.OpenAI, account: Account) -> None:
     # Not through the constructor: None stands for the environment's value there, and "" sends an empty header.
-    client.organization = account.organization or os.environ.get("OPENAI_ORG_ID", "").strip() or None
-    client.project = account.project or os.environ.get("OPENAI_PROJECT_ID", "").strip() or None
+    common = os.environ if account.scope.project is None else {}
+    client.organization = account.organization or common.get("OPENAI_ORG_ID", "").strip() or None
+    client.project = account.project or common.get("OPENAI_PROJECT_ID", "").strip() or None

@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import flytekit
 
 from ._flyte import is_local_run
+from ._secret_names import COMMON, KeyScope, SecretName, is_flyte_name
 from .exceptions import MissingAPIKeyError
 
-__all__ = ["OPENAI_API_KEY", "APIKey", "SecretName", "find_api_key"]
+__all__ = ["OPENAI_API_KEY", "APIKey", "find_api_key", "scope_of", "scoped_value"]
 
 # The secret of the connector service, which the operator sets.
 OPENAI_API_KEY = "FLYTE_OPENAI_API_KEY"
+# The operator's word on whether a task may use that key if its Flyte project has none of its own.
+REQUIRE_PROJECT_KEY = "FLYTE_OPENAI_REQUIRE_PROJECT_KEY"
 # Where the SDK itself looks. It is enough on a laptop.
 _SDK_VARIABLE = "OPENAI_API_KEY"
-
-
-@dataclass(frozen=True)
-class SecretName:
-    """The name by which Flyte finds a secret. The name may be shown, the secret may not."""
-
-    key: str | None
-    group: str | None = None
-    group_version: str | None = None
-
-    @classmethod
-    def from_custom(cls, custom: Mapping[str, str | None] | None) -> SecretName | None:
-        """Read the form in which a task's `custom` carries it."""
-        if not custom:
-            return None
-        return cls(key=custom.get("key"), group=custom.get("group"), group_version=custom.get("group_version"))
-
-    @property
-    def variable(self) -> str:
-        """The environment variable of a local run; elsewhere flytekit reads the same with `_FSEC_` before it."""
-        return "_".join(part.upper() for part in (self.group, self.group_version, self.key) if part)
-
-    def __str__(self) -> str:
-        return repr("/".join(part for part in (self.group, self.group_version, self.key) if part))
 
 
 @dataclass(frozen=True)
@@ -51,7 +29,7 @@ class APIKey:
     source: str
 
 
-def find_api_key(secret: SecretName | None, *, in_connector: bool = False) -> APIKey:
+def find_api_key(secret: SecretName | None, *, in_connector: bool = False, scope: KeyScope = COMMON) -> APIKey:
     """The key for a step.
 
     A file step on a cluster uses the secret that its task names, and the connector uses the operator's,
@@ -59,10 +37,15 @@ def find_api_key(secret: SecretName | None, *, in_connector: bool = False) -> AP
     OpenAI. In a local run there is one person and one process, and every step takes the first it finds of the named
     secret, `FLYTE_OPENAI_API_KEY` and `OPENAI_API_KEY`; so all of them use the same one.
 
+    Args:
+        secret: The one that the task names.
+        in_connector: Whether it is for the connector.
+        scope: Whose key of the connector's; everybody's, if it is left out.
+
     Raises:
         MissingAPIKeyError: There is none, or what there is has white space in the middle.
     """
-    operators = SecretName(OPENAI_API_KEY)
+    operators = scope.secret(OPENAI_API_KEY)
     if is_local_run():
         names = [name for name in (secret, operators) if name is not None]
     else:
@@ -76,6 +59,46 @@ def find_api_key(secret: SecretName | None, *, in_connector: bool = False) -> AP
     raise MissingAPIKeyError(_how_to_give_one(names))
 
 
+def scope_of(project: str | None, domain: str | None) -> KeyScope:
+    """The scope whose key the connector uses for a task: of its own ones the narrowest that has a key, or everybody's.
+
+    Args:
+        project: The task's Flyte project, by Flyte's own word; `None` if Flyte did not say.
+        domain: Its domain.
+
+    Raises:
+        MissingAPIKeyError: It has none of its own, and the operator lets no task use the common one.
+    """
+    if is_local_run():
+        return COMMON
+    own = [KeyScope(*names) for names in ((project, domain), (project,)) if all(map(is_flyte_name, names))]
+    found = next((scope for scope in own if _look_up(scope.secret(OPENAI_API_KEY)) is not None), None)
+    if found is not None:
+        return found
+    if _requires_project_key():
+        stored = f": store one as secret {own[-1].secret(OPENAI_API_KEY)}" if own else ""
+        whose = f"Flyte project {project!r}" if project else "A task of no known Flyte project"
+        raise MissingAPIKeyError(
+            f"{whose} has no OpenAI API key of its own in the connector service, and "
+            f"{REQUIRE_PROJECT_KEY} forbids the common one{stored}."
+        )
+    return COMMON
+
+
+def scoped_value(name: str, scope: KeyScope) -> str | None:
+    """What is stored beside the key of a project, such as the organization that it belongs to."""
+    return _look_up(scope.secret(name)) or None
+
+
+def _requires_project_key() -> bool:
+    value = os.environ.get(REQUIRE_PROJECT_KEY, "").strip().lower()
+    if value not in ("", "true", "false"):
+        raise MissingAPIKeyError(
+            f"{REQUIRE_PROJECT_KEY} is {value!r} in the connector service; set it to true or false."
+        )
+    return value == "true"
+
+
 def _look_up(name: SecretName) -> str | None:
     try:
         value = flytekit.current_context().secrets.get(group=name.group, key=name.key, group_version=name.group_version)
@@ -83,7 +106,7 @@ def _look_up(name: SecretName) -> str | None:
         return None
     # A key with a newline at its end reaches the user as a bare "Connection error."
     # Without a check of its type: a user's test may mock all of flytekit's context.
-    return value.strip() if value else None
+    return None if value is None else value.strip()
 
 
 def _checked(key: APIKey) -> APIKey:
@@ -102,7 +125,8 @@ def _how_to_give_one(names: list[SecretName]) -> str:
         return f"No OpenAI API key was found: set one of the environment variables {_either(variables)}."
     name = names[0]
     path = "/".join(part.lower() for part in (name.group, name.group_version, name.key) if part)
-    where = "the connector service" if name.key == OPENAI_API_KEY else "the container of this task"
+    is_operators = (name.key or "").startswith(OPENAI_API_KEY)
+    where = "the connector service" if is_operators else "the container of this task"
     return (
         f"No OpenAI API key was found: secret {name} is not in {where}, "
         f"neither as the environment variable _FSEC_{name.variable} nor as the file /etc/secrets/{path}."

@@ -223,6 +223,25 @@ async def test_connection_that_is_not_made_is_retried(connector, emulator, monke
         assert await asked == "Heard: What is it?"
 
 
+async def test_key_is_that_of_the_project_that_the_task_is_registered_in(connector, emulator, monkeypatch):
+    """flytekit says no more of a task of this kind."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY__PROJECT__DEVELOPMENT", "sk-project")
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_ORG_ID__PROJECT__DEVELOPMENT", "org-project")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-common")
+    await ask(connector)
+    [call] = emulator.calls
+    assert (call.key, call.headers["openai-organization"]) == ("sk-project", "org-project")
+    assert "openai-project" not in call.headers
+
+
+async def test_project_without_a_key_asks_nothing_if_each_needs_one(connector, emulator, monkeypatch):
+    """The operator set it so."""
+    monkeypatch.setenv("FLYTE_OPENAI_REQUIRE_PROJECT_KEY", "true")
+    said = await refusal_of(connector)
+    assert said.startswith("Flyte project 'project' has no OpenAI API key of its own in the connector service")
+    assert not emulator.calls
+
+
 @pytest.mark.parametrize("seconds", [0.5, 1])
 async def test_connection_that_is_never_made_is_reported(connector, monkeypatch, seconds):
     """However short the timeout is."""

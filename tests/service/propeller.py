@@ -99,6 +99,8 @@ class Node:
         prefix: Where its outputs go; unique to the node.
         retries: How many attempts it has after the first.
         timeout: Seconds that an attempt may take.
+        project: The Flyte project that its execution belongs to.
+        domain: The domain of it.
     """
 
     template: object
@@ -106,6 +108,8 @@ class Node:
     prefix: str
     retries: int = 0
     timeout: float | None = None
+    project: str = "project"
+    domain: str = "development"
     state: State = field(default_factory=State)
     failed_rounds: int = 0
     # Of its whole life.
@@ -222,9 +226,8 @@ class Propeller:
         state = node.state
         prefix = f"{node.prefix}/{state.attempt}"
         try:
-            resource_meta = self._call().create(
-                node.template, node.inputs, output_prefix=prefix, execution=make_execution(state.attempt)
-            )
+            execution = make_execution(state.attempt, project=node.project, domain=node.domain)
+            resource_meta = self._call().create(node.template, node.inputs, output_prefix=prefix, execution=execution)
         except grpc.RpcError as error:
             self._next_attempt(node, error.details())
             return True

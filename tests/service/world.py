@@ -35,9 +35,10 @@ class World:
         replicas: How many there are.
         call_seconds: How long they wait for an answer, in real time; as long as usual by default.
         gated: Whether the way to OpenAI can be closed.
+        environment: Further variables of the replicas.
     """
 
-    def __init__(self, nursery, *, replicas=2, call_seconds=None, gated=False):
+    def __init__(self, nursery, *, replicas=2, call_seconds=None, gated=False, environment=None):
         self._nursery = nursery
         self._call_seconds = call_seconds
         self._numbers = itertools.count()
@@ -49,6 +50,7 @@ class World:
         self._environment = {
             "_FSEC_FLYTE_OPENAI_API_KEY": "sk-operator",
             "OPENAI_BASE_URL": self.gate.base_url if self.gate else self.emulator.base_url,
+            **(environment or {}),
         }
         self.replicas = [self._start() for _ in range(replicas)]
         self._turns = itertools.cycle(range(replicas))
@@ -123,10 +125,10 @@ class World:
         inputs = make_inputs(file_id or upload_with(self.client, make_requests(requests)))
         return self._node(make_template(**arguments), inputs, prefix=prefix, retries=retries, timeout=timeout)
 
-    def sharded_node(self, shards, *, requests=3, retries=0, timeout=None, **arguments):
+    def sharded_node(self, shards, *, requests=3, retries=0, timeout=None, client=None, **arguments):
         """A node that runs so many files, of so many requests each; or the files with these contents."""
         contents = [make_requests(requests)] * shards if isinstance(shards, int) else shards
-        file_ids = [upload_with(self.client, content) for content in contents]
+        file_ids = [upload_with(client or self.client, content) for content in contents]
         template = make_template(kind=BatchShardsTask, **arguments)
         inputs = make_shard_inputs(file_ids, sum(map(len, contents)))
         return self._node(template, inputs, retries=retries, timeout=timeout)

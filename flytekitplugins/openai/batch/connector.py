@@ -18,12 +18,13 @@ from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
 from flytekitplugins.openai._credentials import OPENAI_API_KEY
 from flytekitplugins.openai._flyte import said_plainly
 from flytekitplugins.openai._metrics import count_from_zero
+from flytekitplugins.openai._secret_names import COMMON
 from flytekitplugins.openai.exceptions import InvalidInputError, InvalidMetadataError, OpenAIPluginError
 
 from .control.failure_log import record_failure
 from .control.flyte_resource import as_logs, as_metrics, as_resource
 from .control.policy import batch_phase
-from .control.read_task import read_account, read_files, read_task
+from .control.read_task import read_account, read_files, read_scope, read_task
 from .control.state.metadata_encoding import MAX_BYTES, decode_fields, encode_fields
 from .control.state.snapshot import canonical_status
 from .control.state.task_spec import TaskSpec
@@ -129,9 +130,12 @@ class BatchEndpointConnector(AsyncConnectorBase):
             RefusedError: OpenAI refuses the key or the request.
             UnavailableError: OpenAI was not reached, or did not answer in time; a batch may have been created even so.
         """
-        custom = task_template.custom or {}
+        custom, scope = task_template.custom or {}, None
         try:
-            spec = read_task(custom, inputs, output_prefix=output_prefix, execution=task_execution_metadata)
+            scope = read_scope(task_execution_metadata)
+            spec = read_task(
+                custom, inputs, output_prefix=output_prefix, execution=task_execution_metadata, scope=scope
+            )
             metadata = BatchEndpointMetadata(**asdict(spec))
             _check_size(metadata)
             batch_id = await self._tasks.submit(metadata)
@@ -140,8 +144,10 @@ class BatchEndpointConnector(AsyncConnectorBase):
                 raise
             name = f"task {task_template.id.name!r}"
             record_failure("refused_tasks", error, task=name, last=True)
-            metadata = BatchEndpointMetadata(**read_account(custom), batch_id="", refused=str(error))
-            if custom.get("delete_files"):
+            account = read_account(custom, scope or COMMON)
+            metadata = BatchEndpointMetadata(**account, batch_id="", refused=str(error))
+            # Without a scope there is no key whose files they would be.
+            if custom.get("delete_files") and scope is not None:
                 await self._tasks.delete_files(metadata, read_files(inputs)[0] or [], task=name)
             return metadata
         # Without a key nothing will find the batch again, so nothing may submit it again.

@@ -14,7 +14,7 @@ from flytekit.models.task import TaskTemplate
 
 from flytekitplugins.openai._arguments import call_arguments
 from flytekitplugins.openai._client import Account, async_client, call_timeout
-from flytekitplugins.openai._credentials import find_api_key
+from flytekitplugins.openai._credentials import find_api_key, scope_of
 from flytekitplugins.openai._errors import explained
 from flytekitplugins.openai._metrics import count_failure, count_from_zero
 from flytekitplugins.openai.exceptions import (
@@ -86,10 +86,13 @@ async def _answer(template: TaskTemplate, inputs: LiteralMap | None, started_at:
     custom = template.custom or {}
     config, seconds = _checked(custom)
     request = chat_request(config, _message(inputs))
+    # flytekit tells a connector of this kind of no execution, only which task it is.
+    scope = scope_of(template.id.project, template.id.domain)
     account = Account.of(
-        find_api_key(None, in_connector=True),
+        find_api_key(None, in_connector=True, scope=scope),
         organization=custom.get("openai_organization"),
         project=custom.get("openai_project"),
+        scope=scope,
     )
     return await _Call(account, request, seconds=seconds, ends_at=started_at + seconds).until_answered()
 

@@ -20,7 +20,8 @@ from flytekit.types.file import FlyteFile
 from fsspec import AbstractFileSystem
 
 from flytekitplugins.openai._client import Account
-from flytekitplugins.openai._credentials import SecretName, find_api_key
+from flytekitplugins.openai._credentials import find_api_key
+from flytekitplugins.openai._secret_names import SecretName
 
 __all__ = ["FileTask", "account_of", "chunks_of", "name_of", "secret_argument", "size_of", "working_directory"]
 

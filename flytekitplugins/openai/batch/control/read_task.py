@@ -10,7 +10,9 @@ from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskExecutionMetadata
 
 from flytekitplugins.openai._arguments import check_arguments
+from flytekitplugins.openai._credentials import scope_of
 from flytekitplugins.openai._flyte import is_local_run
+from flytekitplugins.openai._secret_names import KeyScope
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.records.manifest import Manifest
 from flytekitplugins.openai.exceptions import InvalidInputError
@@ -18,7 +20,7 @@ from flytekitplugins.openai.exceptions import InvalidInputError
 from .policy.creation_body import METADATA_ENTRIES, creation_body
 from .state.task_spec import TaskSpec
 
-__all__ = ["read_account", "read_files", "read_task"]
+__all__ = ["read_account", "read_files", "read_scope", "read_task"]
 
 
 def read_task(
@@ -27,6 +29,7 @@ def read_task(
     *,
     output_prefix: str,
     execution: TaskExecutionMetadata | None,
+    scope: KeyScope,
 ) -> TaskSpec:
     """What a task asks for.
 
@@ -35,6 +38,7 @@ def read_task(
         inputs: Its inputs.
         output_prefix: Where Flyte keeps its outputs; "" if Flyte did not say.
         execution: Who runs it; `None` outside of Flyte, which always says it.
+        scope: Whose key it is run with.
 
     Raises:
         InvalidInputError: It was given no file id, its config cannot be sent, or its batches could not be found again.
@@ -44,7 +48,7 @@ def read_task(
     # Each batch will have one in its metadata.
     reserved = 1 if manifest and any(entry.digest for entry in manifest.files) else 0
     spec = TaskSpec(
-        **read_account(custom),
+        **read_account(custom, scope),
         batch_id="",
         partial_results=bool(custom.get("partial_results")),
         request=_read_request(
@@ -67,12 +71,27 @@ def read_task(
     return spec
 
 
-def read_account(custom: Mapping[str, Any]) -> dict[str, Any]:
+def read_scope(execution: TaskExecutionMetadata | None) -> KeyScope:
+    """Whose key a task is run with, by what Flyte says of its execution: its config could name anybody's.
+
+    Raises:
+        MissingAPIKeyError: Its project has no key, and the operator lets no task use the common one.
+    """
+    task = getattr(execution, "task_execution_id", None)
+    if task is None:
+        return scope_of(None, None)
+    by_whom = task.node_execution_id.execution_id
+    return scope_of(by_whom.project, by_whom.domain)
+
+
+def read_account(custom: Mapping[str, Any], scope: KeyScope) -> dict[str, Any]:
     """The fields of a `TaskSpec` that name the account."""
     return {
         "openai_org": custom.get("openai_organization"),
         "openai_project": custom.get("openai_project"),
         "secret_arg": custom.get("secret_arg"),
+        "flyte_project": scope.project,
+        "flyte_domain": scope.domain,
     }
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from flytekitplugins.openai._client import Account
-from flytekitplugins.openai._credentials import SecretName, find_api_key
+from flytekitplugins.openai._credentials import find_api_key
+from flytekitplugins.openai._secret_names import SecretName
 from flytekitplugins.openai.exceptions import (
     OpenAIPluginError,
     PassingError,
@@ -233,8 +234,9 @@ def _with_key_used(info: PhaseInfo, plan: TaskPlan, account: Account) -> PhaseIn
 
 
 def _account(spec: TaskSpec) -> Account:
-    key = find_api_key(SecretName.from_custom(spec.secret_arg), in_connector=True)
-    return Account.of(key, organization=spec.openai_org, project=spec.openai_project)
+    scope = spec.key_scope
+    key = find_api_key(SecretName.from_custom(spec.secret_arg), in_connector=True, scope=scope)
+    return Account.of(key, organization=spec.openai_org, project=spec.openai_project, scope=scope)
 
 
 async def _within_budget(call: Awaitable[T], doing: str) -> T:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flytekitplugins.openai._secret_names import COMMON, KeyScope
 from flytekitplugins.openai.batch.connector import ID_BYTES, BatchEndpointMetadata
 from flytekitplugins.openai.batch.control.state.metadata_encoding import MAX_BYTES
 from flytekitplugins.openai.batch.records.manifest import FileEntry, Manifest
@@ -132,6 +133,29 @@ def test_metadata_of_the_largest_task_is_within_the_limit(digest, reused):
     )
     assert len(metadata.encode()) < MAX_BYTES - ID_BYTES
     assert BatchEndpointMetadata.decode(metadata.encode()) == metadata
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"flyte_project": "../x"},
+        {"flyte_project": "A"},
+        {"flyte_domain": "d"},
+        {"flyte_project": 5},
+        {"flyte_project": ""},
+    ],
+)
+def test_scope_that_flyte_gives_nobody_is_refused(names):
+    """It names a secret of the service."""
+    with pytest.raises(InvalidMetadataError):
+        BatchEndpointMetadata.decode(json.dumps({"openai_org": None, "batch_id": "batch_1", **names}).encode())
+
+
+def test_scope_survives_a_round_trip():
+    """And without one the key is the common one, as before there were any."""
+    metadata = BatchEndpointMetadata(None, "batch_1", flyte_project="a-team", flyte_domain="production")
+    assert BatchEndpointMetadata.decode(metadata.encode()).key_scope == KeyScope("a-team", "production")
+    assert BatchEndpointMetadata.decode(BatchEndpointMetadata(None, "batch_1").encode()).key_scope == COMMON
 
 
 @pytest.mark.parametrize("files", [0, 2])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
+from flytekitplugins.openai._secret_names import KeyScope
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.records.manifest import BATCH_ID, Manifest
 
@@ -49,6 +50,8 @@ def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
         unsound.append("request")
     if not unsound and not _counts_its_files(given):
         unsound.append("manifest")
+    if not unsound and not _names_a_scope(given):
+        unsound.append("flyte_project")
     if unsound or not (is_batch_id(given.get("batch_id")) or _may_lack_one(given)):
         raise ValueError(f"{', '.join(unsound) or 'batch_id'}: not what it should be")
     return dict(given)
@@ -69,6 +72,14 @@ def _names_its_files(given: Mapping[str, Any]) -> bool:
     """Whether what creates a batch comes with the file or the files to run."""
     request = given.get("request")
     return not isinstance(request, dict) or "input_file_id" in request or given.get("shards") is not None
+
+
+def _names_a_scope(given: Mapping[str, Any]) -> bool:
+    """Whether a project and domain are those of a key: they become part of a secret's name."""
+    try:
+        return bool(KeyScope(given.get("flyte_project"), given.get("flyte_domain")))
+    except ValueError:
+        return False
 
 
 def _counts_its_files(given: Mapping[str, Any]) -> bool:
@@ -115,4 +126,6 @@ _SOUND: dict[str, Callable[[object], bool]] = {
     "created_at": _is_count_or_none,
     "refused": _is_text_or_none,
     "manifest": _is_manifest_or_none,
+    "flyte_project": _is_text_or_none,
+    "flyte_domain": _is_text_or_none,
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flytekitplugins.openai._secret_names import KeyScope
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.records.manifest import Manifest
 
@@ -32,6 +33,8 @@ class TaskSpec:
         local: Whether the task runs in this process alone, in a local run or in a test, and not in Flyte.
         created_at: When Flyte created the task, in Unix seconds.
         manifest: What is in the files, as `Manifest` encodes it; `None` if the upload step did not say.
+        flyte_project: The Flyte project whose own key the task's batches are made with; `None` for the common key.
+        flyte_domain: The domain whose key it is; `None` if the project has one for all of them.
     """
 
     openai_org: str | None
@@ -48,6 +51,13 @@ class TaskSpec:
     local: bool = field(default=False, compare=False)
     created_at: int | None = field(default=None, compare=False)
     manifest: str | None = field(default=None, compare=False)
+    flyte_project: str | None = field(default=None, compare=False)
+    flyte_domain: str | None = field(default=None, compare=False)
+
+    @property
+    def key_scope(self) -> KeyScope:
+        """Whose key it is that the task's batches are made with."""
+        return KeyScope(self.flyte_project, self.flyte_domain)
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -244,9 +244,3 @@ def test_key_of_the_values_is_the_one_the_connector_reads(monkeypatch):
     [variable] = values["podEnv"]
     monkeypatch.setenv(variable["name"], "sk-operator")
     assert find_api_key(None, in_connector=True).value == "sk-operator"
-
-
-def test_counters_are_reported():
-    """An operator alerts on them."""
-    told = {row[0].strip("`") for row in table(OPERATING, "counter | counts | alert when")}
-    assert told == {f"flyte_connector_openai_{what}_total" for what in _metrics._HELP}  # noqa: SLF001

@@ -1,16 +1,23 @@
-"""What an operator can alert on: how often OpenAI could not be asked. flytekit serves it with its own metrics."""
+"""What an operator watches: failures, calls to OpenAI, and the live tasks. flytekit serves it with its own metrics."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from prometheus_client import Counter
+    import prometheus_client
+    from prometheus_client.metrics_core import Metric
 
-__all__ = ["REASONS", "count_failure", "count_from_zero"]
+__all__ = ["REASONS", "Census", "call_to_openai", "count_failure", "count_from_zero", "watch_tasks"]
 
-_counters: dict[str, Counter] = {}
-_HELP = {
+PREFIX = "flyte_connector_openai"
+FAILURES = {
     "poll_failures": "Batch polls that failed; the task keeps running.",
     "submission_failures": "Batch submissions that failed and will be retried.",
     "list_failures": "Times that the list of batches could not answer polls; each batch is looked up then.",
@@ -23,27 +30,80 @@ REASONS = (
     *("400", "401", "403", "404", "408", "409", "429", "500", "502", "503", "504"),
     *("timeout", "connection", "unreadable", "stale", "no_text", "other", "unexpected"),
 )
+# A poll has 3.5 s for each call; a question to a model has what its task says.
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+
+
+@dataclass
+class Census:
+    """The live tasks of this process, counted.
+
+    Attributes:
+        tasks: How many are in each phase.
+        batches: How many of their batches have each status.
+        enqueued_tokens: The prompt tokens of their batches that have not ended, as far as they are known.
+        oldest_waiting: For how many seconds the task has waited that has waited longest; 0 if none waits.
+    """
+
+    tasks: Counter[str] = field(default_factory=Counter)
+    batches: Counter[str] = field(default_factory=Counter)
+    enqueued_tokens: int = 0
+    oldest_waiting: float = 0.0
+
+    def add(self, more: Census) -> None:
+        """Add other tasks."""
+        self.tasks += more.tasks
+        self.batches += more.batches
+        self.enqueued_tokens += more.enqueued_tokens
+        self.oldest_waiting = max(self.oldest_waiting, more.oldest_waiting)
+
+
+class _HasTasks(Protocol):
+    def census(self) -> Census:
+        """Its live tasks."""
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    failures: dict[str, prometheus_client.Counter]
+    call_seconds: prometheus_client.Histogram
+    calls_under_way: prometheus_client.Gauge
+    last_answer: prometheus_client.Gauge
+
+
+_made: list[_Metrics] = []
+_watched: WeakSet[_HasTasks] = WeakSet()
 
 
 def count_from_zero() -> None:
-    """Create all counters, at 0 for each of the `REASONS`.
+    """Create all metrics, and the counters at 0 for each of the `REASONS`.
 
     Prometheus does not see a counter grow that appears with its first failure, and an alert on its growth would miss
     that failure. The connector's verbs call this, and not the import, because every `pyflyte` imports this package.
     """
-    if not _counters:
+    if not _made:
         try:
-            from prometheus_client import Counter  # noqa: PLC0415 (it comes with flytekit's connector extra alone)
+            from prometheus_client import REGISTRY, Counter, Gauge, Histogram  # noqa: PLC0415 (in an extra of flytekit's)
         except ImportError:
             return
-        made = {
-            what: Counter(f"flyte_connector_openai_{what}_total", help_text, ["reason"])
-            for what, help_text in _HELP.items()
-        }
-        for counter in made.values():
+        failures = {what: Counter(f"{PREFIX}_{what}_total", told, ["reason"]) for what, told in FAILURES.items()}
+        for counter in failures.values():
             for reason in REASONS:
                 counter.labels(reason=reason)
-        _counters.update(made)
+        _made.append(
+            _Metrics(
+                failures,
+                Histogram(
+                    f"{PREFIX}_call_seconds",
+                    "How long OpenAI took to answer a call, in seconds.",
+                    ["call", "status"],
+                    buckets=BUCKETS,
+                ),
+                Gauge(f"{PREFIX}_calls_under_way", "Calls that OpenAI has not answered yet."),
+                Gauge(f"{PREFIX}_last_answer_timestamp_seconds", "When OpenAI last answered, in Unix seconds."),
+            )
+        )
+        REGISTRY.register(_LiveTasks())
 
 
 def count_failure(what: str, *, reason: str) -> None:
@@ -55,5 +115,74 @@ def count_failure(what: str, *, reason: str) -> None:
         reason: The value of the label `reason`: an HTTP status, or a word.
     """
     count_from_zero()
-    if _counters:
-        _counters[what].labels(reason=reason).inc()
+    for metrics in _made:
+        metrics.failures[what].labels(reason=reason).inc()
+
+
+@contextmanager
+def call_to_openai(call: str) -> Iterator[None]:
+    """Measure a call to OpenAI.
+
+    Args:
+        call: The SDK's name of it, such as `batches.retrieve`.
+    """
+    if not _made:
+        yield
+        return
+    [metrics] = _made
+    status, began_at = "200", time.monotonic()
+    metrics.calls_under_way.inc()
+    try:
+        yield
+    except BaseException as error:
+        status = _status_of(error)
+        raise
+    finally:
+        metrics.calls_under_way.dec()
+        metrics.call_seconds.labels(call=call, status=status).observe(time.monotonic() - began_at)
+        if status.isdecimal():
+            metrics.last_answer.set_to_current_time()
+
+
+def watch_tasks(owner: _HasTasks) -> None:
+    """Count the live tasks of an object, for as long as it is there, whenever Prometheus asks."""
+    _watched.add(owner)
+
+
+def _status_of(error: BaseException) -> str:
+    """The HTTP status of one of the SDK's errors, or a word for one without."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return str(status)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"APITimeoutError", "CancelledError", "TimeoutError"}:
+        return "timeout"
+    return "connection" if "APIConnectionError" in kinds else "unreadable"
+
+
+class _LiveTasks:
+    """A collector that counts the tasks when it is asked."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges."""
+        from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415 (as above)
+
+        census = Census()
+        for owner in list(_watched):
+            census.add(owner.census())
+        by_label = (
+            ("tasks", "phase", "Batch tasks that were polled in the last ten minutes, by phase.", census.tasks),
+            ("batches", "status", "The batches of these tasks, by status.", census.batches),
+        )
+        for name, label, told, counts in by_label:
+            family = GaugeMetricFamily(f"{PREFIX}_{name}", told, labels=[label])
+            for value, count in counts.items():
+                family.add_metric([value], count)
+            yield family
+        tokens, waiting = census.enqueued_tokens, census.oldest_waiting
+        yield GaugeMetricFamily(
+            f"{PREFIX}_enqueued_tokens", "Prompt tokens of the batches that have not ended, if known.", value=tokens
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_oldest_waiting_seconds", "For how long the task waits that has waited longest.", value=waiting
+        )

@@ -93,6 +93,7 @@ def test_organization_and_project_are_those_of_the_key(world):
     assert named == {FRAUD_LIVE: (None, None), ADS: ("org-ads", "proj_ads"), COMMON: ("org-common", None)}
 
 
+@pytest.mark.long
 def test_projects_never_mix(world):
     """Through lost replies, restarts, resubmissions, outages and aborts, and with duplicates to look for."""
     world.emulator.change(requests_per_second=6 / HOUR, cancelling=MINUTE)
@@ -121,6 +122,7 @@ def test_projects_never_mix(world):
         assert len(completed) == len(set(completed))
 
 
+@pytest.mark.long
 def test_running_task_keeps_the_key_that_it_began_with(keyed_world, world):
     """Its batches are there, whatever keys the operator adds or takes away."""
     world.emulator.change(requests_per_second=1 / HOUR)

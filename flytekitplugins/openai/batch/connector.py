@@ -17,6 +17,7 @@ from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
 
 from flytekitplugins.openai._credentials import OPENAI_API_KEY
 from flytekitplugins.openai._flyte import said_plainly
+from flytekitplugins.openai._logs import log_as_asked
 from flytekitplugins.openai._metrics import count_from_zero
 from flytekitplugins.openai._secret_names import COMMON
 from flytekitplugins.openai.exceptions import InvalidInputError, InvalidMetadataError, OpenAIPluginError
@@ -87,10 +88,11 @@ class BatchEndpointMetadata(TaskSpec, ResourceMeta):
 
 
 def _verb(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """A verb whose errors reach Flyte as one plain sentence, and before whose first call the counters stand at zero."""
+    """A verb whose errors reach Flyte as one plain sentence, and before whose first call metrics and log are set up."""
 
     @functools.wraps(function)
     async def verb(*args: P.args, **kwargs: P.kwargs) -> T:
+        log_as_asked()
         count_from_zero()
         with said_plainly():
             return await function(*args, **kwargs)

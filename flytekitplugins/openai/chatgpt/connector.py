@@ -16,7 +16,8 @@ from flytekitplugins.openai._arguments import call_arguments
 from flytekitplugins.openai._client import Account, async_client, call_timeout
 from flytekitplugins.openai._credentials import find_api_key, scope_of
 from flytekitplugins.openai._errors import explained
-from flytekitplugins.openai._metrics import count_failure, count_from_zero
+from flytekitplugins.openai._logs import log_as_asked
+from flytekitplugins.openai._metrics import call_to_openai, count_failure, count_from_zero
 from flytekitplugins.openai.exceptions import (
     InvalidInputError,
     OpenAIPluginError,
@@ -64,12 +65,13 @@ class ChatGPTConnector(SyncConnectorBase):
         """
         # The time runs from here, because the first call also has the SDK to import.
         started_at = asyncio.get_running_loop().time()
+        log_as_asked()
         count_from_zero()
         try:
             return Resource(TaskExecution.SUCCEEDED, outputs={"o0": await _answer(task_template, inputs, started_at)})
         except OpenAIPluginError as error:
             count_failure("failed_questions", reason=error.reason)
-            logger.warning("task %r: %s", task_template.id.name, error)
+            logger.warning("task %r: %s", task_template.id.name, error, extra=_log_fields(task_template))
             phase = TaskExecution.RETRYABLE_FAILED if _may_pass(error) else TaskExecution.FAILED
             return Resource(phase, message=str(error))
 
@@ -95,6 +97,11 @@ async def _answer(template: TaskTemplate, inputs: LiteralMap | None, started_at:
         scope=scope,
     )
     return await _Call(account, request, seconds=seconds, ends_at=started_at + seconds).until_answered()
+
+
+def _log_fields(template: TaskTemplate) -> dict[str, str]:
+    """Which task a line of the log is about; flytekit does not tell which execution."""
+    return {"project": template.id.project, "domain": template.id.domain, "task": template.id.name}
 
 
 def _may_pass(error: OpenAIPluginError) -> bool:
@@ -141,7 +148,8 @@ class _Call:
             arguments = {**call_arguments(self._request, create), "timeout": call_timeout(seconds)}
             try:
                 # The SDK's timeout is for each part of an answer, of which there may be many.
-                answer = await asyncio.wait_for(create(**arguments), seconds)
+                with call_to_openai("chat.completions.create"):
+                    answer = await asyncio.wait_for(create(**arguments), seconds)
             except asyncio.TimeoutError:
                 raise UnavailableError(f"Could not {self._doing} in time.", reason="timeout") from None
         try:

@@ -6,6 +6,9 @@ import pytest
 
 from flytekitplugins.openai.batch.control import cancellation
 from flytekitplugins.openai.batch.control.cancellation import BackgroundCancellations
+from flytekitplugins.openai.batch.control.state.task_spec import TaskSpec
+
+TASK = TaskSpec(None, "batch_1")
 
 
 class Cancel:
@@ -31,7 +34,7 @@ def no_waits(monkeypatch):
 async def test_cancel_goes_on_until_it_succeeds():
     """However often that takes."""
     cancel = Cancel(failures=5)
-    BackgroundCancellations().start("task", cancel)
+    BackgroundCancellations().start(TASK, cancel)
     await asyncio.wait_for(cancel.done.wait(), 10)
     assert cancel.calls == 6
 
@@ -39,8 +42,8 @@ async def test_cancel_goes_on_until_it_succeeds():
 async def test_cancel_goes_on_once_for_a_task():
     """Flyte may ask for the same again and again."""
     cancellations, first, second = BackgroundCancellations(), Cancel(failures=3), Cancel(failures=0)
-    cancellations.start("task", first)
-    cancellations.start("task", second)
+    cancellations.start(TASK, first)
+    cancellations.start(TASK, second)
     await asyncio.wait_for(first.done.wait(), 10)
     assert second.calls == 0
 
@@ -50,7 +53,7 @@ async def test_cancel_of_a_task_can_fail_again_later():
     cancellations = BackgroundCancellations()
     for _ in range(2):
         cancel = Cancel(failures=1)
-        cancellations.start("task", cancel)
+        cancellations.start(TASK, cancel)
         await asyncio.wait_for(cancel.done.wait(), 10)
         await asyncio.sleep(0)
 
@@ -60,7 +63,7 @@ async def test_cancel_ends_with_the_life_of_a_batch(monkeypatch):
     monkeypatch.setattr(cancellation, "WINDOW_SECONDS", 0.003)
     monkeypatch.setattr(cancellation, "GRACE_SECONDS", 0.002)
     cancel = Cancel(failures=1_000_000)
-    BackgroundCancellations().start("task", cancel)
+    BackgroundCancellations().start(TASK, cancel)
     [background] = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.wait_for(background, 10)
     assert 1 < cancel.calls <= 7

@@ -14,6 +14,7 @@ from flytekit import lazy_module
 from flytekitplugins.openai._arguments import call_arguments
 from flytekitplugins.openai._client import Account, async_client, came_over_http
 from flytekitplugins.openai._errors import explained, is_broken, raise_error_in
+from flytekitplugins.openai._metrics import call_to_openai
 from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, UnavailableError
 
 from .policy.batch_phase import is_live
@@ -69,7 +70,7 @@ class BatchesAPI:
             UnavailableError: OpenAI did not answer, or not with a batch.
         """
         doing = f"look up batch {batch_id!r}"
-        answer = await self._read(doing, lambda client: client.batches.retrieve(batch_id))
+        answer = await self._read("batches.retrieve", doing, lambda client: client.batches.retrieve(batch_id))
         self._lists.shared_view.note_look_up(batch_id)
         # It goes by the id it was asked for, whatever the answer says.
         return replace(self._snapshot(answer, doing, otherwise=404), id=batch_id)
@@ -98,7 +99,7 @@ class BatchesAPI:
         doing = f"create a batch from file {request['input_file_id']!r}"
         batches = self._client.batches
         try:
-            with explained(self._account, doing):
+            with explained(self._account, doing), call_to_openai("batches.create"):
                 answer = await batches.create(**call_arguments(request, batches.create))
         except RefusedError as refusal:
             raise RefusedBatchError(str(refusal), answer=refusal.answer) from None
@@ -125,7 +126,8 @@ class BatchesAPI:
         batches = self._client.batches
         with explained(self._account, f"cancel batch {batch_id!r}"):
             try:
-                await batches.cancel(batch_id)
+                with call_to_openai("batches.cancel"):
+                    await batches.cancel(batch_id)
             except openai.ConflictError:
                 return False
             except openai.NotFoundError:
@@ -148,7 +150,7 @@ class BatchesAPI:
         """
         doing = f"look up file {file_id!r}"
         try:
-            answer = await self._read(doing, lambda client: client.files.retrieve(file_id))
+            answer = await self._read("files.retrieve", doing, lambda client: client.files.retrieve(file_id))
             raise_error_in(answer, self._account, doing, otherwise=404)
         except RefusedError as refusal:
             if refusal.answer is not None and refusal.answer.status == 404:
@@ -163,13 +165,17 @@ class BatchesAPI:
             RefusedError: OpenAI refuses the key.
             UnavailableError: OpenAI did not answer.
         """
-        with explained(self._account, f"delete file {file_id!r}"), contextlib.suppress(openai.NotFoundError):
+        with (
+            explained(self._account, f"delete file {file_id!r}"),
+            contextlib.suppress(openai.NotFoundError),
+            call_to_openai("files.delete"),
+        ):
             await self._client.files.delete(file_id)
 
     async def _page(self, limit: int, after: str | None) -> Page:
         doing = "read the list of batches"
         where = {"limit": limit, **({"after": after} if after else {})}
-        answer = await self._read(doing, lambda client: _listing(client.batches, where))
+        answer = await self._read("batches.list", doing, lambda client: _listing(client.batches, where))
         raise_error_in(answer, self._account, doing, otherwise=400)
         listed = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(listed, list):
@@ -186,15 +192,17 @@ class BatchesAPI:
             has_more if isinstance(has_more, bool) else len(listed) >= limit,
         )
 
-    async def _read(self, doing: str, call: Callable[[openai.AsyncOpenAI], Awaitable[T]]) -> T:
+    async def _read(self, name: str, doing: str, call: Callable[[openai.AsyncOpenAI], Awaitable[T]]) -> T:
         """What a GET answers; it is sent again at once, on a new connection, if the one that was kept had died."""
         with explained(self._account, doing):
             try:
-                return await call(self._client)
+                with call_to_openai(name):
+                    return await call(self._client)
             except openai.APIConnectionError as error:
                 if not is_broken(error):
                     raise
-            return await call(async_client(self._account, fresh=True))
+            with call_to_openai(name):
+                return await call(async_client(self._account, fresh=True))
 
     def _snapshot(self, answer: Any, doing: str, *, otherwise: int) -> BatchSnapshot:
         # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from .failure_log import record_failure
 from .policy.unreachable import GRACE_SECONDS
 from .state.snapshot import WINDOW_SECONDS
+from .state.task_spec import TaskSpec
 
 __all__ = ["BackgroundCancellations"]
 
@@ -22,17 +23,18 @@ class BackgroundCancellations:
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def start(self, name: str, cancel: Callable[[], Awaitable[object]]) -> None:
+    def start(self, task: TaskSpec, cancel: Callable[[], Awaitable[object]]) -> None:
         """Call `cancel` until it succeeds, for as long as a batch can live.
 
         Args:
-            name: The task's unique name. One cancellation at a time runs for a task.
+            task: The task. One cancellation at a time runs for it.
             cancel: Cancels the task's batches, or raises.
         """
+        name = task.unique_name
         if name not in self._tasks:
-            self._tasks[name] = asyncio.get_running_loop().create_task(self._retry(name, cancel))
+            self._tasks[name] = asyncio.get_running_loop().create_task(self._retry(task, cancel))
 
-    async def _retry(self, name: str, cancel: Callable[[], Awaitable[object]]) -> None:
+    async def _retry(self, task: TaskSpec, cancel: Callable[[], Awaitable[object]]) -> None:
         left = WINDOW_SECONDS + GRACE_SECONDS
         try:
             for wait in itertools.chain(WAITS_SECONDS, itertools.repeat(WAITS_SECONDS[-1])):
@@ -41,10 +43,10 @@ class BackgroundCancellations:
                 try:
                     await cancel()
                 except Exception as error:  # noqa: BLE001 (whatever it is, the batch still costs money)
-                    record_failure("cancel_failures", error, task=name, first=False, last=left <= 0)
+                    record_failure("cancel_failures", error, task=task, first=False, last=left <= 0)
                 else:
                     return
                 if left <= 0:
                     return
         finally:
-            del self._tasks[name]
+            del self._tasks[task.unique_name]

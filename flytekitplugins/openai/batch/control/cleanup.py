@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from .batches_api import BatchesAPI
+from .failure_log import log_left_files
+from .state.task_spec import TaskSpec
 
 __all__ = ["delete_input_files"]
 
 # A part of a call's time.
 SECONDS = 3.0
 
-logger = logging.getLogger("flytekitplugins.openai")
 
-
-async def delete_input_files(api: BatchesAPI, file_ids: Sequence[str], *, task: str) -> None:
+async def delete_input_files(api: BatchesAPI, file_ids: Sequence[str], *, task: TaskSpec | str) -> None:
     """Delete the uploaded files of a task. Never raises.
 
     A file that cannot be deleted is logged; OpenAI keeps it for 30 days.
@@ -24,7 +23,7 @@ async def delete_input_files(api: BatchesAPI, file_ids: Sequence[str], *, task: 
     Args:
         api: The account's.
         file_ids: The files.
-        task: The task's display name.
+        task: Whose they are, for the log.
     """
     deletions = [asyncio.create_task(api.delete_file(file_id)) for file_id in file_ids]
     if not deletions:
@@ -36,4 +35,4 @@ async def delete_input_files(api: BatchesAPI, file_ids: Sequence[str], *, task: 
     if errors or pending:
         reason = errors[0] if errors else "OpenAI did not answer in time."
         left = len(errors) + len(pending)
-        logger.warning("%s: %s of %s files at OpenAI were not deleted: %s", task, left, len(deletions), reason)
+        log_left_files(left, len(deletions), reason, task=task)

@@ -10,20 +10,23 @@ from flytekitplugins.openai._metrics import count_failure
 from flytekitplugins.openai.exceptions import OpenAIPluginError
 
 from .state.snapshot import BatchSnapshot
+from .state.task_spec import TaskSpec
 
-__all__ = ["log_batch_errors", "log_recovery", "log_waiting", "record_failure", "sentence_of"]
+__all__ = ["log_batch_errors", "log_left_files", "log_recovery", "log_waiting", "record_failure", "sentence_of"]
 
 # Not flytekit's logger, which `pyflyte` silences without `--verbose`.
 logger = logging.getLogger("flytekitplugins.openai")
 
 
-def record_failure(metric: str, error: Exception, *, task: str, first: bool = True, last: bool = False) -> None:
+def record_failure(
+    metric: str, error: Exception, *, task: TaskSpec | str, first: bool = True, last: bool = False
+) -> None:
     """Count a failure, and log it if it is the first or the last of a streak.
 
     Args:
         metric: As `count_failure` takes it.
         error: What happened.
-        task: The task's display name.
+        task: What failed: a task, or anything else by its name.
         first: Whether it is the first of a streak.
         last: Whether it will not be retried.
     """
@@ -31,7 +34,7 @@ def record_failure(metric: str, error: Exception, *, task: str, first: bool = Tr
     count_failure(metric, reason=error.reason if isinstance(error, OpenAIPluginError) else "unexpected")
     if first or last:
         prospect = "It will not be retried." if last else "It will be retried."
-        _log(logging.WARNING, "%s: %s %s", task, sentence_of(error), prospect, error=None if is_expected else error)
+        _log(logging.WARNING, task, f"{sentence_of(error)} {prospect}", error=None if is_expected else error)
 
 
 def sentence_of(error: Exception) -> str:
@@ -41,23 +44,40 @@ def sentence_of(error: Exception) -> str:
     return f"The connector failed with {type(error).__name__}: {error}."
 
 
-def log_recovery(*, task: str, seconds: float) -> None:
+def log_recovery(*, task: TaskSpec, seconds: float) -> None:
     """Log the end of a streak of failed polls, and how long it was."""
-    _log(logging.INFO, "%s: OpenAI is available again after %.0f s", task, seconds)
+    _log(logging.INFO, task, f"OpenAI is available again after {seconds:.0f} s")
 
 
-def log_batch_errors(batches: Iterable[BatchSnapshot], *, task: str) -> None:
+def log_batch_errors(batches: Iterable[BatchSnapshot], *, task: TaskSpec) -> None:
     """Log every error of the batches, one line each. Flyte shows only the first."""
     for batch in batches:
         for error in batch.errors:
-            logger.warning("%s: batch %r: %s", task, batch.id, error)
+            _log(logging.WARNING, task, f"batch {batch.id!r}: {error}", batch=batch.id, always=True)
 
 
-def log_waiting(reason: str, *, task: str) -> None:
+def log_waiting(reason: str, *, task: TaskSpec) -> None:
     """Log why a file of the task waits. Flyte's console shows RUNNING as soon as any batch runs."""
-    _log(logging.WARNING, "%s: %s.", task, reason)
+    _log(logging.WARNING, task, f"{reason}.")
 
 
-def _log(level: int, message: str, *values: object, error: Exception | None = None) -> None:
+def log_left_files(left: int, of: int, reason: object, *, task: TaskSpec | str) -> None:
+    """Log how many input files of a task were not deleted; OpenAI keeps them for 30 days."""
+    _log(logging.WARNING, task, f"{left} of {of} files at OpenAI were not deleted: {reason}", always=True)
+
+
+def _log(
+    level: int,
+    task: TaskSpec | str,
+    sentence: str,
+    *,
+    error: Exception | None = None,
+    batch: str = "",
+    always: bool = False,
+) -> None:
+    """Log a sentence about a task, with the fields of `TaskSpec.log_fields` for a program that reads it."""
+    name, fields = (task, {}) if isinstance(task, str) else (task.display_name, task.log_fields)
+    fields |= {"batch": batch} if batch else {}
     # In a local run the progress line says it.
-    logger.log(logging.DEBUG if is_local_run() else level, message, *values, exc_info=error)
+    shown_at = logging.DEBUG if is_local_run() and not always else level
+    logger.log(shown_at, "%s: %s", name, sentence, exc_info=error, extra=fields)

@@ -50,7 +50,7 @@ class Observer:
             raise errors[0]
         for file_id, reply in zip(due, replies, strict=True):
             if isinstance(reply, Exception):
-                record_failure("poll_failures", reply, task=self._spec.display_name, first=False)
+                record_failure("poll_failures", reply, task=self._spec, first=False)
             elif isinstance(reply, BaseException):
                 raise reply
             elif reply is not None:

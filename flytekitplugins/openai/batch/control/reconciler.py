@@ -68,7 +68,7 @@ class Reconciler:
             await self._cancel_all([batch.id for batch in plan.duplicates], listed=True)
         except OpenAIPluginError as error:
             # The next poll checks again, and the task's phase is known all the same.
-            record_failure("cancel_failures", error, task=self._spec.display_name)
+            record_failure("cancel_failures", error, task=self._spec)
         else:
             self._state.duplicates_checked_at = self._now
         return plan
@@ -179,7 +179,7 @@ class Reconciler:
         """
         if not plan.has_accepted:
             raise error from None
-        record_failure("submission_failures", error, task=self._spec.display_name, first=self._state.refusals == 0)
+        record_failure("submission_failures", error, task=self._spec, first=self._state.refusals == 0)
         answer = error.answer
         if answer and (isinstance(error, RefusedBatchError) or is_rate_limited(answer.status, answer.code)):
             seconds = backoff_seconds(self._state.refusals + 1, retry_after=answer.retry_after)

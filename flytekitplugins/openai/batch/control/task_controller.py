@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from flytekitplugins.openai._client import Account
 from flytekitplugins.openai._credentials import find_api_key
+from flytekitplugins.openai._metrics import watch_tasks
 from flytekitplugins.openai._secret_names import SecretName
 from flytekitplugins.openai.exceptions import (
     OpenAIPluginError,
@@ -23,6 +24,7 @@ from .batches_api import BatchesAPI
 from .cancellation import BackgroundCancellations
 from .cleanup import delete_input_files
 from .failure_log import log_batch_errors, log_recovery, log_waiting, record_failure, sentence_of
+from .live_tasks import LiveTasks
 from .observer import Observer
 from .policy.retry_policy import backoff_seconds, input_file_is_invisible, is_final_refusal, is_rate_limited
 from .policy.task_phase import task_phase
@@ -64,6 +66,8 @@ class TaskController:
     def __init__(self) -> None:
         self._states = PollStates()
         self._cancellations = BackgroundCancellations()
+        self._live_tasks = LiveTasks(self._states)
+        watch_tasks(self._live_tasks)
 
     async def submit(self, spec: TaskSpec) -> str:
         """Submit the task's batches, unless it has them; returns the id of the first one, "" if there is none yet.
@@ -89,7 +93,7 @@ class TaskController:
         except (PassingError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.reason != "404" and not spec.tolerant:
                 raise
-            record_failure("submission_failures", error, task=spec.display_name)
+            record_failure("submission_failures", error, task=spec)
             return ""
         info = task_phase(plan, spec, started=state.has_started, now=time.time())
         state.record(plan.by_file(spec.files), info)
@@ -101,22 +105,21 @@ class TaskController:
         state, now = self._states.of(spec.unique_name), time.time()
         ids = state.batch_ids or ([spec.batch_id] if spec.batch_id else [])
         if state.outage is not None and now < state.backoff_until:
-            return PollResult(phase_while_unreachable(state.outage, last=state.last_info, now=now), ids)
+            info = phase_while_unreachable(state.outage, last=state.last_info, now=now)
+            state.note_answer(info.phase, now=now)
+            return PollResult(info, ids)
         doing = f"look up batch {', '.join(map(repr, ids[:3]))}" if ids else "submit the batch"
         try:
             result = await _within_budget(self._reconcile(spec, state, now=now), doing)
         except Exception as error:  # noqa: BLE001 (Flyte stops polling a task after its sixth error)
-            # It may have found batches before it failed.
-            is_submitted = bool(ids or state.batch_ids)
-            result = PollResult(_tolerated(error, spec, state, submitted=is_submitted, now=now), ids)
+            result = PollResult(_tolerated(error, spec, state, now=now), ids)
         else:
             if state.outage is not None:
-                log_recovery(task=spec.display_name, seconds=now - state.outage.since)
+                log_recovery(task=spec, seconds=now - state.outage.since)
             state.outage = None
         if result.info.phase.is_terminal:
             self._states.forget(spec.unique_name)
-        # Flyte would not send RUNNING to its console a second time.
-        state.has_started = state.has_started or result.info.phase is Phase.RUNNING
+        state.note_answer(result.info.phase, now=now)
         return result
 
     async def cancel(self, spec: TaskSpec) -> list[str]:
@@ -137,8 +140,8 @@ class TaskController:
         try:
             await self.cancel(spec)
         except Exception as error:  # noqa: BLE001 (Flyte would fail round after round of the workflow)
-            record_failure("cancel_failures", error, task=spec.display_name)
-            self._cancellations.start(spec.unique_name, lambda: self.cancel(spec))
+            record_failure("cancel_failures", error, task=spec)
+            self._cancellations.start(spec, lambda: self.cancel(spec))
 
     async def current_batches(self, spec: TaskSpec) -> list[BatchSnapshot]:
         """The task's current batches, as they are now.
@@ -168,33 +171,32 @@ class TaskController:
         plan = await Reconciler(self._call(spec, account, now=now)).reconcile()
         info = task_phase(plan, spec, started=state.has_started, now=now)
         if info.phase in (Phase.FAILED, Phase.RETRYABLE_FAILED):
-            log_batch_errors(plan.batches, task=spec.display_name)
+            log_batch_errors(plan.batches, task=spec)
         if info.phase is Phase.FAILED:
             if spec.delete_files:
                 uploaded = [file_id for file_id in spec.files if file_id not in spec.reused]
-                await delete_input_files(BatchesAPI(account), uploaded, task=spec.display_name)
+                await delete_input_files(BatchesAPI(account), uploaded, task=spec)
             info = _with_key_used(info, plan, account)
         if plan.waiting and not state.waiting:
-            log_waiting(plan.waiting, task=spec.display_name)
+            log_waiting(plan.waiting, task=spec)
         state.record(plan.by_file(spec.files), info)
-        state.waiting = plan.waiting
+        state.waiting, state.enqueued_tokens = plan.waiting, plan.enqueued_tokens(spec.contents)
         return PollResult(info, [batch.id for batch in plan.batches], plan)
 
 
-def _tolerated(error: Exception, spec: TaskSpec, state: PollState, *, submitted: bool, now: float) -> PhaseInfo:
+def _tolerated(error: Exception, spec: TaskSpec, state: PollState, *, now: float) -> PhaseInfo:
     """The phase of a task whose poll failed; the outage is noted in its state.
 
     Args:
         error: Why the poll failed.
         spec: What the task asks for.
         state: What is known of it.
-        submitted: Whether it has a batch.
         now: Unix seconds.
     """
     answer = error.answer if isinstance(error, OpenAIPluginError) else None
     if isinstance(error, RefusedBatchError) and is_final_refusal(answer.status if answer else None):
         return PhaseInfo(Phase.FAILED, sentence_of(error))
-    previous = state.outage
+    previous, submitted = state.outage, bool(spec.batch_id or state.batch_ids)
     is_not_found = answer is not None and answer.status == 404
     is_unreached = (
         spec.local
@@ -217,7 +219,7 @@ def _tolerated(error: Exception, spec: TaskSpec, state: PollState, *, submitted:
     if is_waiting and answer is not None and is_rate_limited(answer.status, answer.code):
         state.back_off(until=now + backoff_seconds(state.refusals + 1, retry_after=answer.retry_after))
     metric = "poll_failures" if submitted else "submission_failures"
-    record_failure(metric, error, task=spec.display_name, first=previous is None)
+    record_failure(metric, error, task=spec, first=previous is None)
     return phase_while_unreachable(state.outage, last=last, now=now)
 
 

@@ -55,6 +55,15 @@ class TaskPlan:
         """Whether any of its batches may still complete."""
         return any(is_live(batch) for batch in self.batches)
 
+    def enqueued_tokens(self, manifest: Manifest | None) -> int:
+        """The prompt tokens of its batches that have not ended; 0 if what is in the files is not known."""
+        entries = manifest.files if manifest is not None else ()
+        return sum(
+            entry.tokens
+            for entry, shard in zip(entries, self.shards, strict=False)
+            if shard.batch is not None and is_live(shard.batch)
+        )
+
     def by_file(self, files: Sequence[str]) -> dict[str, BatchSnapshot]:
         """The current batches, keyed by input file id."""
         return {

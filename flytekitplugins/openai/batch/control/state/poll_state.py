@@ -53,6 +53,10 @@ class PollState:
         waiting: Why a file of the task waits, as last seen; "" when none does.
         has_started: Whether one of its batches has passed validation, or Flyte was told RUNNING.
         gone: Ids of batches of earlier runs that OpenAI does not have any more.
+        seen_at: When Flyte asked for it last.
+        phase: What Flyte was told then.
+        waits_since: Since when a file of it waits, or all of it; `None` if none does.
+        enqueued_tokens: The prompt tokens of its batches that have not ended, as far as they are known.
         may_have_unknown_batch: Whether this process may have created a batch that it does not know, because the reply
             was lost.
     """
@@ -69,6 +73,10 @@ class PollState:
     has_started: bool = False
     gone: set[str] = field(default_factory=set)
     may_have_unknown_batch: bool = False
+    seen_at: float = 0.0
+    phase: Phase | None = None
+    waits_since: float | None = None
+    enqueued_tokens: int = 0
 
     @property
     def batch_ids(self) -> list[str]:
@@ -89,6 +97,14 @@ class PollState:
         self.batches, self.last_info = dict(batches), info
         if len(self.polled_at) > 2 * len(batches) + 1:
             self.polled_at = {batch.id: self.polled_at.get(batch.id, 0.0) for batch in batches.values()}
+
+    def note_answer(self, phase: Phase, *, now: float) -> None:
+        """Note what Flyte is told of the task."""
+        self.seen_at, self.phase = now, phase
+        # Flyte would not send RUNNING to its console a second time.
+        self.has_started = self.has_started or phase is Phase.RUNNING
+        is_waiting = bool(self.waiting) or phase is Phase.WAITING_FOR_RESOURCES
+        self.waits_since = (now if self.waits_since is None else self.waits_since) if is_waiting else None
 
     def back_off(self, *, until: float) -> None:
         """Note that OpenAI refused a submission for now; the next one is due at `until`."""
@@ -117,6 +133,10 @@ class PollStates:
     def forget(self, task: str) -> None:
         """Drop the state of a task that has ended."""
         self._states.pop(task, None)
+
+    def seen_since(self, time: float) -> list[PollState]:
+        """The tasks that Flyte has asked for since, in Unix seconds."""
+        return [state for state in list(self._states.values()) if state.seen_at >= time]
 
     def __len__(self) -> int:
         return len(self._states)

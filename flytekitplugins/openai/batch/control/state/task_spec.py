@@ -94,6 +94,13 @@ class TaskSpec:
         return f"node {node!r} of execution {execution!r}" if execution and node else self.unique_name
 
     @property
+    def log_fields(self) -> dict[str, str]:
+        """Which task a line of a log is about, for a program that reads it."""
+        named = {name: self._metadata.get(f"flyte_{name}") for name in ("execution", "project", "domain", "node")}
+        found = {**named, "batch": self.batch_id}
+        return {name: str(value) for name, value in found.items() if value}
+
+    @property
     def _metadata(self) -> Mapping[str, Any]:
         metadata = (self.request or {}).get("metadata")
         return metadata if isinstance(metadata, Mapping) else {}

@@ -23,7 +23,7 @@ help:
 	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
 	@echo "make format  put the code into its form"
 	@echo "make bench   compare the package with the published one, in twenty-five minutes"
-	@echo "make build   make the wheel and the sdist"
+	@echo "make build   make the wheel and the sdist, and try the wheel with each extra in an empty environment"
 	@echo "make clean   remove what the others made"
 
 demo: $(READY)
@@ -59,6 +59,7 @@ build: $(READY)
 	@rm -rf dist
 	@$(BIN)/python -m build
 	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/python -m tests.try_wheel dist/*.whl
 
 clean:
 	rm -rf $(ENVIRONMENT) benchmarks/.published dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tox

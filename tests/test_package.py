@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.try_wheel import TRIALS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -57,3 +59,9 @@ def test_oldest_end_of_the_matrix_is_what_the_metadata_says():
     oldest = [Requirement(line) for line in (ROOT / "tests" / "oldest.txt").read_text().splitlines()[1:]]
     assert {need.name for need in oldest} == set(floors)
     assert all(need.specifier.contains(floors[need.name].version) for need in oldest)
+
+
+def test_wheel_is_tried_with_every_extra():
+    """`make build` does so, but for the one of the developers."""
+    extras = importlib.metadata.metadata("flytekitplugins-openai").get_all("Provides-Extra")
+    assert set(TRIALS) == {"", *extras} - {"dev"}

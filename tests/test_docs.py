@@ -22,7 +22,8 @@ from flytekitplugins.openai.batch.results.failures import NO_CODE, Failure, is_w
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
-    path.name: path.read_text() for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+    path.name: path.read_text()
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *ROOT.glob("docs/*.md")]
 }
 WRITING, MESSAGES, OPERATING = (
     PAGES[f"{name}.md"] for name in ("writing-a-workflow", "messages", "operating-the-connector")

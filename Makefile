@@ -13,13 +13,15 @@ BIN := $(ENVIRONMENT)/bin
 # On all cores, and one process more: tests wait for processes and for the network.
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
+ISSUE_FORMS = $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+
 .PHONY: help demo test soak check matrix format bench build clean
 
 help:
 	@echo "make demo    run an example workflow from end to end, without a key"
 	@echo "make test    run the test suite on all cores, without the long tests"
 	@echo "make soak    the long tests, and the random ones at length, with a new seed each time"
-	@echo "make check   lint, formatting, types"
+	@echo "make check   lint, formatting, types, and the files of .github against their schemas"
 	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
 	@echo "make format  put the code into its form"
 	@echo "make bench   compare the package with the published one, in twenty-five minutes"
@@ -44,6 +46,12 @@ check: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms $(ISSUE_FORMS)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/zizmor --offline --quiet --persona=pedantic .github
 
 matrix: $(READY)
 	@$(BIN)/tox run $(if $(ENVIRONMENTS),-e $(ENVIRONMENTS))

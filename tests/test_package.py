@@ -1,15 +1,20 @@
 import importlib.metadata
+import re
+import runpy
 import subprocess
 import sys
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from readme_renderer.markdown import render
 
 from tests.try_wheel import TRIALS
 
 ROOT = Path(__file__).parent.parent
+with_absolute_links = runpy.run_path(str(ROOT / "hatch_build.py"))["with_absolute_links"]
 
 
 def run(*command, **arguments):
@@ -37,6 +42,60 @@ def test_wheel_holds_the_package_and_nothing_else(built):
 def test_metadata_is_fit_for_a_package_page(built):
     """The index refuses a page that it cannot render."""
     assert "PASSED" in run("-m", "twine", "check", "--strict", *map(str, built.iterdir()))
+
+
+def test_readme_of_the_package_page_leads_to_files_of_the_project(built):
+    """Its links and its picture work away from the repository, whose place is said once."""
+    [wheel] = built.glob("*.whl")
+    [name] = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("/METADATA")]
+    metadata = message_from_bytes(zipfile.ZipFile(wheel).read(name))
+    [source] = [url.split(", ")[1] for url in metadata.get_all("Project-URL") if url.startswith("Source, ")]
+    page = render(metadata.get_payload(decode=True).decode())
+    targets = set(re.findall(r'(?:href|src)="([^"]*)"', page))
+    anchors = {f"#{anchor}" for anchor in re.findall(r'id="([^"]*)"', page)}
+    blob, raw = (
+        with_absolute_links(f"{link}(|)", source).partition("(")[2].partition("|")[0] for link in ("[]", "![]")
+    )
+    files = {target.removeprefix(blob) for target in targets if target.startswith(blob)}
+    assert [target for target in targets - anchors if not target.startswith("https://")] == []
+    assert [file for file in files if not (ROOT / file.partition("#")[0]).exists()] == []
+    assert {"docs/tables.md", "examples", "LICENSE"} <= files
+    assert {target.removeprefix(raw) for target in targets if target.startswith(raw)} == {"docs/report.png"}
+
+
+@pytest.mark.parametrize(
+    ("source", "home"),
+    [
+        ("https://github.com/team/project", "https://github.com/team/project/blob/HEAD"),
+        ("https://github.com/team/project/", "https://github.com/team/project/blob/HEAD"),
+        ("https://github.com/team/project/tree/main", "https://github.com/team/project/blob/main"),
+        ("https://github.com/team/many/tree/main/a/project/", "https://github.com/team/many/blob/main/a/project"),
+    ],
+)
+def test_links_follow_the_project(source, home):
+    """To a repository of its own, or to a folder of another."""
+    assert with_absolute_links("[a](docs/a.md#b)", source) == f"[a]({home}/docs/a.md#b)"
+
+
+@pytest.mark.parametrize("text", ["[a](#b)", "[a](https://flyte.org)", "[a](mailto:a@b.c)", "```python\na[b](c)\n```"])
+def test_what_is_no_link_to_a_file_stays(text):
+    """Headings of the page, addresses, and code."""
+    assert with_absolute_links(text, "https://github.com/team/project") == text
+
+
+def test_project_that_lives_elsewhere_is_refused():
+    """The forms of other hosts' addresses are not known here."""
+    message = (
+        "The project's URL `Source` must be a repository or a folder at GitHub, not 'https://example.com/project'."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        with_absolute_links("", "https://example.com/project")
+
+
+def test_image_is_built_from_what_the_packaging_reads():
+    """The image's context holds nothing else, and a build without one of these files fails."""
+    context = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {"!flytekitplugins", "!pyproject.toml", "!hatch_build.py", "!README.md", "!LICENSE"} <= set(context)
 
 
 @pytest.mark.long

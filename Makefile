@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 ISSUE_FORMS = $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
-.PHONY: help demo test soak check matrix format bench build clean
+.PHONY: help demo test soak check matrix format bench docs build clean
 
 help:
 	@echo "make demo    run an example workflow from end to end, without a key"
@@ -25,6 +25,7 @@ help:
 	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
 	@echo "make format  put the code into its form"
 	@echo "make bench   compare the package with the published one, in twenty-five minutes"
+	@echo "make docs    build the site: the pages and a reference of the API, in site/"
 	@echo "make build   make the wheel and the sdist, and try the wheel with each extra in an empty environment"
 	@echo "make clean   remove what the others made"
 
@@ -63,6 +64,11 @@ format: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
 
+# Without the theme's advice, of which pyproject.toml knows.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(READY)
+	@$(BIN)/python -m mkdocs build --strict
+
 build: $(READY)
 	@rm -rf dist
 	@$(BIN)/python -m build
@@ -70,7 +76,7 @@ build: $(READY)
 	@$(BIN)/python -m tests.try_wheel dist/*.whl
 
 clean:
-	rm -rf $(ENVIRONMENT) benchmarks/.published dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tox
+	rm -rf $(ENVIRONMENT) benchmarks/.published dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tox site
 
 $(READY): pyproject.toml
 	@for python in $(PYTHONS); do \

@@ -26,7 +26,7 @@ def test_pipeline_calls_what_a_change_must_pass():
     """The verbs of .ci/run, with the same arguments, and nothing but make."""
     wanted = verbs_of((ROOT / ".ci" / "run").read_text())
     jobs = [shlex.split(job["verb"]) for job in CI["jobs"]["make"]["strategy"]["matrix"]["include"]]
-    assert len(wanted) == 4
+    assert len(wanted) == 5
     assert [verb for verb in wanted if verb not in jobs] == []
     assert ["build"] in jobs
     assert [step["run"] for step in CI["jobs"]["make"]["steps"] if "run" in step] == ["make $VERB"]
@@ -39,7 +39,7 @@ def test_pipeline_tests_every_python_that_the_package_is_for():
     assert sorted(job["python"] for job in jobs if job["verb"] == "test") == sorted(named)
 
 
-@pytest.mark.parametrize("verb", ["test", "soak", "matrix", "check", "build"])
+@pytest.mark.parametrize("verb", ["test", "soak", "matrix", "check", "docs", "build"])
 def test_verb_of_the_pipeline_is_in_the_makefile(verb):
     """A misspelt one is found here and not in a run."""
     assert f"\n{verb}: $(READY)\n" in (ROOT / "Makefile").read_text()

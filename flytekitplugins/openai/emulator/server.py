@@ -37,7 +37,7 @@ class Emulator:
     Any client that is told `base_url` (the SDKs read it from `OPENAI_BASE_URL`) talks to it instead of OpenAI. It is
     strict: a route that the API does not have is answered 404, and leaving the context then raises.
 
-    Example:
+    Examples:
         >>> import openai
         >>> with Emulator() as emulator:
         ...     client = openai.OpenAI(base_url=emulator.base_url, api_key="any")

@@ -104,7 +104,7 @@ def read_results(result: BatchResult, model: Any = None) -> Results[Any]:
     Without an `order_file`, as for a single file, those that succeeded come first, then the others.
     The files are read as a stream, from wherever they are; one row is in memory at a time.
 
-    Example:
+    Examples:
         >>> for row in read_results(result, Triage):  # doctest: +SKIP
         ...     print(row.custom_id, row.output.team if row.output else row.error_message)
 

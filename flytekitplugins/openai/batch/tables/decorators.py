@@ -51,7 +51,7 @@ def batch_prompt(
     about. What it becomes is called with a table, and gives the same table with the answers as columns: the fields of
     `output`, or `answer`, and then `error_code` and `error_message`.
 
-    Example:
+    Examples:
         >>> @batch_prompt(model="gpt-4o-mini", secret=Secret(group="openai", key="api_key"))  # doctest: +SKIP
         ... def translate(text: str) -> str:
         ...     return f"Translate into Spanish: {text}"

@@ -1,3 +1,5 @@
+import contextlib
+
 import openai
 import pytest
 
@@ -109,3 +111,41 @@ def test_header_alone_names_the_project_of_any_key(client):
     with pytest.raises(openai.NotFoundError):
         theirs.batches.retrieve(batch.id)
     assert ours.with_options(api_key="sk-any").batches.retrieve(batch.id).id == batch.id
+
+
+@pytest.mark.parametrize(
+    ("attempt", "scope"),
+    [
+        (lambda client: client.files.list(), "api.files.read"),
+        (lambda client: client.files.retrieve("file-1"), "api.files.read"),
+        (lambda client: client.files.content("file-1"), "api.files.read"),
+        (upload, "api.files.write"),
+        (lambda client: client.files.delete("file-1"), "api.files.write"),
+        (lambda client: client.batches.list(), "api.batches.read"),
+        (lambda client: client.batches.retrieve("batch_1"), "api.batches.read"),
+        (lambda client: client.batches.cancel("batch_1"), "api.batches.write"),
+        (
+            lambda client: client.batches.create(input_file_id="", endpoint=CHAT, completion_window="24h"),
+            "api.batches.write",
+        ),
+        (lambda client: client.chat.completions.create(model="m", messages=[]), "model.request"),
+    ],
+)
+def test_restricted_key_is_refused_what_it_is_not_allowed_for(keyed, ours, attempt, scope):
+    """As users have seen, with 401 and no code, before anything else is looked at (community.openai.com/t/1374480)."""
+    everything = {"api.files.read", "api.files.write", "api.batches.read", "api.batches.write", "model.request"}
+    keyed.change(scopes={"sk-a": everything - {scope}})
+    with pytest.raises(openai.AuthenticationError) as caught:
+        attempt(ours)
+    assert caught.value.code is None
+    start = f"You have insufficient permissions for this operation. Missing scopes: {scope}. Check that you have the "
+    assert caught.value.body["message"].startswith(start)
+    keyed.change(scopes={"sk-a": {scope}})
+    with contextlib.suppress(openai.NotFoundError, openai.BadRequestError):
+        attempt(ours)
+
+
+def test_key_without_restrictions_may_do_everything(keyed, ours):
+    """Only those that are named are restricted."""
+    keyed.change(scopes={"sk-b": ()})
+    assert ours.files.list().data == []

@@ -3,6 +3,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 
 import openai
 import pytest
@@ -175,3 +176,10 @@ def test_environment_leads_past_a_proxy(emulator, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "intern.example")
     assert emulator.environment["NO_PROXY"] == emulator.environment["no_proxy"] == "intern.example,127.0.0.1"
+
+
+def test_answers_are_dated(emulator):
+    """By the emulator's clock, as everything else that it says."""
+    emulator.advance(86_400)
+    date = parsedate_to_datetime(call(emulator, "GET", "/v1/batches").headers["date"])
+    assert date.timestamp() == int(emulator.now())

@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from .azure import short_endpoint
-from .errors import ApiError, invalid_type, missing_parameter
+from .errors import ApiError, invalid_type, missing_parameter, missing_scope
 from .parameters import (
     choice,
     json_object,
@@ -35,6 +35,10 @@ __all__ = ["build_app"]
 # https://platform.openai.com/docs/api-reference/files/create
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 DEFAULT_PROJECT = "proj_default"
+# What a restricted key is allowed for. Users have seen the names of the first two and the last; those of batches are
+# made up after them. https://community.openai.com/t/1374480
+FILES_READ, FILES_WRITE, MODEL_REQUEST = "api.files.read", "api.files.write", "model.request"
+BATCHES_READ, BATCHES_WRITE = "api.batches.read", "api.batches.write"
 
 
 def build_app(service: OpenAIService, extra_routes: list[Route]) -> Starlette:
@@ -78,7 +82,7 @@ class _Calls:
         self._service = service
 
     async def create_file(self, request: Request) -> Response:
-        project = self._project(request)
+        project = self._project(request, FILES_WRITE)
         async with _Upload(request.scope, request.receive).form() as form:
             parameters = {name: value for name, value in form.items() if isinstance(value, str)}
             upload = form.get("file")
@@ -109,23 +113,25 @@ class _Calls:
             after=query.get("after"),
             limit=page_limit(query, default=10_000, most=10_000),
             newest_first=newest_first,
-            project=self._project(request),
+            project=self._project(request, FILES_READ),
         )
         return JSONResponse(answer)
 
     def retrieve_file(self, request: Request) -> Response:
-        stored = self._service.file(request.path_params["file_id"], project=self._project(request))
+        stored = self._service.file(request.path_params["file_id"], project=self._project(request, FILES_READ))
         return JSONResponse(stored.to_dict())
 
     def delete_file(self, request: Request) -> Response:
-        return JSONResponse(self._service.delete_file(request.path_params["file_id"], project=self._project(request)))
+        return JSONResponse(
+            self._service.delete_file(request.path_params["file_id"], project=self._project(request, FILES_WRITE))
+        )
 
     def file_content(self, request: Request) -> Response:
-        stored = self._service.file(request.path_params["file_id"], project=self._project(request))
+        stored = self._service.file(request.path_params["file_id"], project=self._project(request, FILES_READ))
         return FileResponse(stored.path, media_type="application/octet-stream", filename=stored.filename)
 
     async def create_batch(self, request: Request) -> Response:
-        project = self._project(request)
+        project = self._project(request, BATCHES_WRITE)
         given = await json_object(request)
         only_known(given, "input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after")
         if not isinstance(required(given, "input_file_id"), str):
@@ -150,38 +156,51 @@ class _Calls:
         query = dict(request.query_params)
         only_known(query, "limit", "after")
         answer = self._service.list_batches(
-            after=query.get("after"), limit=page_limit(query, default=20, most=100), project=self._project(request)
+            after=query.get("after"),
+            limit=page_limit(query, default=20, most=100),
+            project=self._project(request, BATCHES_READ),
         )
         return JSONResponse(answer)
 
     def retrieve_batch(self, request: Request) -> Response:
-        return JSONResponse(self._service.batch(request.path_params["batch_id"], project=self._project(request)))
+        return JSONResponse(
+            self._service.batch(request.path_params["batch_id"], project=self._project(request, BATCHES_READ))
+        )
 
     def cancel_batch(self, request: Request) -> Response:
-        return JSONResponse(self._service.cancel_batch(request.path_params["batch_id"], project=self._project(request)))
+        return JSONResponse(
+            self._service.cancel_batch(request.path_params["batch_id"], project=self._project(request, BATCHES_WRITE))
+        )
 
     async def answer(self, request: Request) -> Response:
         """A single request to a model."""
-        self._project(request)
+        self._project(request, MODEL_REQUEST)
         body = await json_object(request)
         reply = await run_in_threadpool(self._service.answer, request.url.path, body)
         # Not JSONResponse, which cannot say half a surrogate pair.
         return Response(json.dumps(reply.body), reply.status_code, media_type="application/json")
 
-    def _project(self, request: Request) -> str:
-        """The calling project. It sees no files or batches of other projects."""
+    def _project(self, request: Request, scope: str) -> str:
+        """The calling project. It sees no files or batches of other projects.
+
+        Raises:
+            ApiError: 401 for a wrong key, and, as at OpenAI, for one that lacks the scope of the call.
+        """
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not key:
             raise ApiError(401, "You didn't provide an API key in an Authorization header with Bearer auth.")
         asked = request.headers.get("openai-project") or DEFAULT_PROJECT
-        keys = self._service.settings.keys
-        if keys is None:
-            return asked
-        if key not in keys:
-            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-        if asked not in (DEFAULT_PROJECT, keys[key]):
-            raise ApiError(401, "OpenAI-Project header should match project for API key.", code="mismatched_project")
-        return keys[key]
+        settings = self._service.settings
+        if settings.keys is not None:
+            if key not in settings.keys:
+                raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+            if asked not in (DEFAULT_PROJECT, settings.keys[key]):
+                message = "OpenAI-Project header should match project for API key."
+                raise ApiError(401, message, code="mismatched_project")
+            asked = settings.keys[key]
+        if scope not in settings.scopes.get(key, [scope]):
+            raise missing_scope(scope)
+        return asked
 
 
 def _refused(_request: Request, error: Exception) -> Response:

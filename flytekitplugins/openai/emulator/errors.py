@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ApiError", "error_body", "invalid_type", "invalid_value", "missing_parameter", "no_such_file"]
+__all__ = [
+    "ApiError",
+    "error_body",
+    "invalid_type",
+    "invalid_value",
+    "missing_parameter",
+    "missing_scope",
+    "no_such_file",
+]
 
 _JSON_TYPES: dict[type, str] = {
     dict: "an object",
@@ -58,6 +66,16 @@ def invalid_type(param: str, value: object, expected: str) -> ApiError:
 def missing_parameter(param: str) -> ApiError:
     """A parameter that must be there."""
     return ApiError(400, f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
+
+
+def missing_scope(scope: str) -> ApiError:
+    """A call that a restricted key is not allowed for: 401, and no code. https://community.openai.com/t/1374480 ."""
+    return ApiError(
+        401,
+        f"You have insufficient permissions for this operation. Missing scopes: {scope}. Check that you have the "
+        "correct role in your organization (Reader, Writer, Owner) and project (Member, Owner), and if you're using a "
+        "restricted API key, that it has the necessary scopes.",
+    )
 
 
 def no_such_file(file_id: str) -> ApiError:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -94,7 +95,7 @@ class Gateway:
                 self._on_call(call)
 
     def _watched(self, send: Send, call: Call) -> Send:
-        """`send`, noting what is answered, and adding the request id that every answer of OpenAI's has."""
+        """`send`, noting what is answered, and adding the request id and date that every answer of OpenAI's has."""
         self._requests += 1
         request_id = f"req_{self._requests:024x}".encode()
 
@@ -103,7 +104,10 @@ class Gateway:
                 call.status = message["status"]
                 names = [name for name, _ in message["headers"]]
                 call.known = b"x-emulator-unknown-route" not in names
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                added = [(b"x-request-id", request_id)]
+                if b"date" not in names:
+                    added.append((b"date", formatdate(self._service.clock.now(), usegmt=True).encode()))
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         return watched

@@ -170,6 +170,8 @@ class Emulator:
             http=H11Protocol,
             ws="none",
             lifespan="off",
+            # The gateway says the emulator's time.
+            date_header=False,
             log_config=None,
             log_level="critical",
             access_log=False,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["BATCH_ENDPOINTS", "COMPLETION_WINDOW", "FILE_RETENTION", "SINGLE_ENDPOINTS", "Settings"]
 
@@ -48,6 +48,7 @@ class Settings:
         models: The models that exist; `None`: any name does.
         keys: API keys and the project each belongs to; `None`: any key does, and the `OpenAI-Project`
             header alone says which project a call is for.
+        scopes: What a restricted key may do, by key; one that is not named may do everything.
         azure: Batches are those of Azure: statuses are capitalised, `/chat/completions` is an endpoint, a full queue
             refuses the creation, a batch never expires, and a completed one always has an error file.
     """
@@ -67,4 +68,5 @@ class Settings:
     max_file_bytes: int = 209_715_200
     models: tuple[str, ...] | None = None
     keys: Mapping[str, str] | None = None
+    scopes: Mapping[str, Collection[str]] = field(default_factory=dict)
     azure: bool = False

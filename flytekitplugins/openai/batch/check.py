@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from flytekitplugins.openai._arguments import amount, token_limit, token_limits
+from flytekitplugins.openai._command import Command
 from flytekitplugins.openai._text import dollars, plural
 
 from .container.progress import StepProgress
@@ -21,7 +24,7 @@ from .requests.problems import BadRequestsError
 from .requests.sharding import Complete, Sharder
 from .requests.shards import limits_of
 
-__all__ = ["Findings", "check_file"]
+__all__ = ["CHECK", "Findings", "check_file"]
 
 CHUNK_BYTES = 1 << 18
 
@@ -156,3 +159,33 @@ def _cost(estimate: CostEstimate) -> str:
 
 def _number(amount: Any) -> float | None:
     return None if amount is None else float(amount)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the requests, one JSON object in each line")
+    parser.add_argument("--endpoint", help="where every request must go (where the first one goes)")
+    parser.add_argument(
+        "--enqueued-token-limit",
+        action="append",
+        type=token_limit,
+        metavar="[MODEL=]N",
+        help="prompt tokens that the account's queue holds, of each model or of one (any number)",
+    )
+    parser.add_argument("--max-cost-usd", type=amount, metavar="AMOUNT", help="what they may cost at most (any amount)")
+
+
+def _run(options: argparse.Namespace) -> Findings:
+    return check_file(
+        options.file,
+        endpoint=options.endpoint,
+        enqueued_token_limit=token_limits(options.enqueued_token_limit),
+        max_cost_usd=options.max_cost_usd,
+    )
+
+
+CHECK = Command(
+    name="check",
+    tells="what is wrong with a file of requests, how many batches it makes, and what they cost, without a key",
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -15,6 +15,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 from flytekitplugins.openai import _metrics, batch_prompt, create_batch, exceptions
+from flytekitplugins.openai.__main__ import main
 from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai.batch.connector import State
 from flytekitplugins.openai.batch.report.advice import BY_CODE, advice_for
@@ -245,3 +246,36 @@ def test_key_of_the_values_is_the_one_the_connector_reads(monkeypatch):
     [variable] = values["podEnv"]
     monkeypatch.setenv(variable["name"], "sk-operator")
     assert find_api_key(None, in_connector=True).value == "sk-operator"
+
+
+@pytest.fixture
+def faulty_installation(openai_emulator, monkeypatch, tmp_path):
+    """The installation of the example: a key that may not upload, and Flyte's default for failed polls."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-operator")
+    monkeypatch.setenv("_FSEC_OPENAI_API_KEY", "sk-team")
+    openai_emulator.change(scopes={"sk-team": ("api.files.read", "api.batches.read")})
+    [connector] = [yaml.safe_load(block) for _, _, block in blocks("yaml") if "podEnv" in block]
+    [settings] = [yaml.safe_load(block) for _, _, block in blocks("yaml") if "task-plugins" in block]
+    del settings["plugins"]["connector-service"]["webApi"]["caching"]["maxSystemFailures"]
+    values = {"configuration": {"inline": settings}, "flyteconnector": connector}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_output_of_the_doctor_is_the_one_of_the_page(faulty_installation, capsys):
+    """But for versions, the server's address, and how long it took to answer."""
+    [shown] = [block for page, _, block in blocks("text") if page == "operating-the-connector.md" and "FAILED" in block]
+    [arguments] = re.findall(r"`(doctor --[^`]*)` finds", OPERATING)
+    main(arguments.split())
+    varying = r"\d+\.\d[\w.]*|http\S+"
+    assert re.sub(varying, "...", capsys.readouterr().out) == re.sub(varying, "...", shown)
+
+
+def test_lines_of_the_doctor_are_all_listed(faulty_installation, capsys):
+    """An operator looks up one that fails."""
+    main(["doctor", "--json", "--upload-secret", "openai/api_key", "--helm-values", "values.yaml", "--submit"])
+    names = {check["name"].removeprefix("key: ") for check in json.loads(capsys.readouterr().out)["checks"]}
+    names = {re.sub("^Helm values: .*", "Helm values: ...", name.removeprefix("upload key: ")) for name in names}
+    told = {name for row in table(OPERATING, "line | fails when") for name in re.findall(r"`([^`]+)`", row[0])}
+    assert told == names

@@ -44,6 +44,16 @@ MAY_IMPORT = {
     "authoring": ["results", "container", "task"],
     "tables": ["authoring", "requests", "results", "container", "task", "workflow"],
 }
+# The doctor stands beside the batches: it looks at the account as it is, and not through the code that uses it.
+DOCTOR_MAY_IMPORT = {
+    "_arguments",
+    "_client",
+    "_command",
+    "_credentials",
+    "_text",
+    "exceptions",
+}
+PURE_MODULES_OF_THE_DOCTOR = ["doctor.findings", "doctor.helm_values", "doctor.reply"]
 # Used on both sides of a batch's life.
 SHARED = ["idempotency_key", "records"]
 PURE_ROOMS = ("records", "requests", "results", "control.state", "control.policy", "costs", "report")
@@ -122,6 +132,26 @@ def test_room_imports_only_the_rooms_it_may(name):
     assert used <= {room, *SHARED, *MAY_IMPORT[room]}
 
 
+@pytest.mark.parametrize("name", PURE_MODULES_OF_THE_DOCTOR)
+def test_what_the_doctor_concludes_is_pure(name):
+    """From a reply, or from a file."""
+    imported = {other.split(".")[0] for other in everything_imported_by(name, set())}
+    assert not imported & CONNECTING
+
+
+@pytest.mark.parametrize("name", [name.removeprefix(f"{HOME}.") for name in MODULES if ".doctor" in name])
+def test_doctor_does_not_use_what_it_checks(name):
+    """Only what says which key there is, and makes a client for it."""
+    ours = {other for other in imports_of(name) if f"{HOME}.{other}" in MODULES}
+    assert {other for other in ours if not other.startswith("doctor")} <= DOCTOR_MAY_IMPORT
+
+
+def test_only_the_command_knows_the_doctor():
+    """The connector and the steps run without it."""
+    users = {name.removeprefix(f"{HOME}.") for name in MODULES if ".doctor" not in name}
+    assert {name for name in users if any(other.startswith("doctor") for other in imports_of(name))} == {"__main__"}
+
+
 def test_few_modules_stand_beside_the_rooms():
     """A ninth belongs in a room."""
     beside = [path.stem for path in (PACKAGE / "batch").glob("*.py") if path.stem != "__init__"]
@@ -153,7 +183,9 @@ def imported():
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
 
-@pytest.mark.parametrize("module", ["openai._client", "jinja2", "genai_prices", "prometheus_client"])
+@pytest.mark.parametrize(
+    "module", ["openai._client", "jinja2", "genai_prices", "prometheus_client", "flytekitplugins.openai.doctor"]
+)
 def test_importing_the_plugin_does_not_import_what_it_may_not_need(imported, module):
     """flytekit imports every plugin at its start, and the SDK alone would add half a second to each `pyflyte`."""
     assert module not in imported

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from .batch.check import CHECK
+from .doctor import DOCTOR
 
-COMMANDS = (CHECK,)
+COMMANDS = (CHECK, DOCTOR)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -181,13 +181,20 @@ async def close_clients() -> None:
 
 
 @contextmanager
-def sync_client(account: Account) -> Iterator[openai.OpenAI]:
-    """A client of its own for a file step, closed at the end."""
+def sync_client(account: Account, *, call_seconds: float | None = None) -> Iterator[openai.OpenAI]:
+    """A client of its own for a file step, closed at the end.
+
+    Args:
+        account: Whose client.
+        call_seconds: Send each call once, and wait so long for the answer; `None`: with a container's patience.
+    """
     with openai.OpenAI(
         api_key=account.api_key.value,
         base_url=_base_url(),
-        max_retries=TRANSFER_RETRIES,
-        timeout=openai.Timeout(TRANSFER_SECONDS, connect=TRANSFER_CONNECT_SECONDS),
+        max_retries=TRANSFER_RETRIES if call_seconds is None else CALL_RETRIES,
+        timeout=openai.Timeout(TRANSFER_SECONDS, connect=TRANSFER_CONNECT_SECONDS)
+        if call_seconds is None
+        else call_timeout(call_seconds),
     ) as client:
         _set_account(client, account)
         yield client

@@ -1,0 +1,22 @@
+"""Tells an operator or a user in one line each what is right, and what to do about the rest.
+
+In: the environment, the keys that it holds, OpenAI's answers to a dozen small calls, and files of Helm values. Out: a
+`Diagnosis`. Nothing stays at OpenAI, except a real batch on its list if one is asked for.
+
+    command       the arguments, and which checks are made
+    account       the checks of each key in turn, and what is skipped
+    findings      what a check found, as a line and as JSON (pure)
+    environment   what is installed
+    keys          which keys there are, and where each was found
+    caller        one call with one key
+    reply         what a reply says about the key (pure)
+    connection    the base URL and the clock
+    permissions   what a key may do
+    shared_files  whether two keys see the same files
+    submission    a real batch of one request
+    helm_values   Flyte's settings in Helm values (pure)
+"""
+
+from .command import DOCTOR
+
+__all__ = ["DOCTOR"]

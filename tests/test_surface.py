@@ -50,6 +50,7 @@ DOCTOR_MAY_IMPORT = {
     "_client",
     "_command",
     "_credentials",
+    "_secret_names",
     "_text",
     "exceptions",
 }

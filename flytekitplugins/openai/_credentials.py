@@ -11,7 +11,7 @@ from ._flyte import is_local_run
 from ._secret_names import COMMON, KeyScope, SecretName, is_flyte_name
 from .exceptions import MissingAPIKeyError
 
-__all__ = ["OPENAI_API_KEY", "APIKey", "find_api_key", "scope_of", "scoped_value"]
+__all__ = ["OPENAI_API_KEY", "APIKey", "common_key_is_for_all", "find_api_key", "scope_of", "scoped_value"]
 
 # The secret of the connector service, which the operator sets.
 OPENAI_API_KEY = "FLYTE_OPENAI_API_KEY"
@@ -75,7 +75,7 @@ def scope_of(project: str | None, domain: str | None) -> KeyScope:
     found = next((scope for scope in own if _look_up(scope.secret(OPENAI_API_KEY)) is not None), None)
     if found is not None:
         return found
-    if _requires_project_key():
+    if not common_key_is_for_all():
         stored = f": store one as secret {own[-1].secret(OPENAI_API_KEY)}" if own else ""
         whose = f"Flyte project {project!r}" if project else "A task of no known Flyte project"
         raise MissingAPIKeyError(
@@ -90,13 +90,18 @@ def scoped_value(name: str, scope: KeyScope) -> str | None:
     return _look_up(scope.secret(name)) or None
 
 
-def _requires_project_key() -> bool:
+def common_key_is_for_all() -> bool:
+    """Whether a task may use the common key if its Flyte project has none of its own.
+
+    Raises:
+        MissingAPIKeyError: The operator's setting says neither yes nor no.
+    """
     value = os.environ.get(REQUIRE_PROJECT_KEY, "").strip().lower()
     if value not in ("", "true", "false"):
         raise MissingAPIKeyError(
             f"{REQUIRE_PROJECT_KEY} is {value!r} in the connector service; set it to true or false."
         )
-    return value == "true"
+    return value != "true"
 
 
 def _look_up(name: SecretName) -> str | None:

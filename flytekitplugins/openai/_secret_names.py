@@ -63,6 +63,9 @@ class KeyScope:
         if names != (None,) and not all(map(is_flyte_name, names)):
             raise ValueError(f"{self.project!r} and {self.domain!r} are no names of a project and a domain of Flyte's")
 
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.project, self.domain) if part)
+
     def secret(self, name: str) -> SecretName:
         """The secret of this name that belongs to the scope; no name of Flyte's has the `_` that parts it."""
         return SecretName("__".join(part for part in (name, self.project, self.domain) if part))

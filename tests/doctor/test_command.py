@@ -82,3 +82,29 @@ def test_command_runs_in_a_shell(openai_emulator):
     done = subprocess.run(COMMAND, capture_output=True, text=True, check=True, env=environment)
     assert {line.split()[0] for line in done.stdout.splitlines()} == {"ok"}
     assert done.stderr == ""
+
+
+def test_keys_of_several_projects_are_checked(openai_emulator, diagnose, monkeypatch):
+    """Each in lines of its own; an upload step is of one project."""
+    for name in ("", "__ADS", "__FRAUD-TEAM"):
+        monkeypatch.setenv(f"_FSEC_FLYTE_OPENAI_API_KEY{name}", f"sk{name.lower()}")
+    openai_emulator.change(keys={"sk": "proj_a", "sk__ads": "proj_b", "sk-team": "proj_b"})
+    status, lines = diagnose("--connector", "--upload-secret", "team/key")
+    assert status == 1
+    assert lines["key of ads: list batches"] == ("ok", "allowed")
+    assert lines["key of fraud-team: accepted"][0] == "failed"
+    assert lines["upload key"] == (
+        "failed",
+        "not checked, because several projects have keys; say whose step it is: --flyte-project NAME",
+    )
+    monkeypatch.setenv("TEAM_KEY", "sk-team")
+    status, lines = diagnose("--connector", "--upload-secret", "team/key", "--flyte-project", "ads/production")
+    assert (status, lines["same files"][0]) == (0, "ok")
+
+
+@pytest.mark.parametrize("project", ["a/b/c", "A", "", "a_b"])
+def test_project_may_be_named_wrongly(project, capsys):
+    """As no project of Flyte's is."""
+    with pytest.raises(SystemExit):
+        main(["doctor", "--flyte-project", project])
+    assert f"{project!r} is no name of a project, such as fraud-team" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from flytekit.configuration import SecretsConfig
 from flytekit.core.context_manager import SecretsManager
 
-from flytekitplugins.openai._credentials import SecretName
+from flytekitplugins.openai._secret_names import KeyScope, SecretName
 from flytekitplugins.openai.doctor.keys import find_keys, find_upload_key, secret_name
 
 NAMED = SecretName("key", "team")
@@ -81,6 +81,74 @@ def test_file_that_cannot_be_read_is_told(secrets_directory):
     path.mkdir()
     [found] = find_keys(in_connector=True)
     assert told(found) == ("failed", f"{path} cannot be read (Is a directory); correct its permissions")
+
+
+@pytest.fixture
+def keys_of_teams(monkeypatch, secrets_directory):
+    """A common key and two of projects, in variables and a file."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-operator")
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY__FRAUD-TEAM__PRODUCTION", "sk-fraud")
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_ORG_ID__FRAUD-TEAM__PRODUCTION", "org-fraud")
+    (secrets_directory / "flyte_openai_api_key__ads").write_text("sk-ads")
+    return secrets_directory
+
+
+def test_keys_of_flyte_projects_are_found(keys_of_teams):
+    """Each is told, and checked as tasks of the project use it."""
+    found = find_keys(in_connector=True)
+    assert {each.check.name: each.account.api_key.value for each in found} == {
+        "key": "sk-operator",
+        "key of ads": "sk-ads",
+        "key of fraud-team/production": "sk-fraud",
+    }
+    assert [each.account.organization for each in found] == [None, None, "org-fraud"]
+    variable = "_FSEC_FLYTE_OPENAI_API_KEY__FRAUD-TEAM__PRODUCTION"
+    assert found[2].check.text == f"secret 'FLYTE_OPENAI_API_KEY__fraud-team__production', from the variable {variable}"
+
+
+@pytest.mark.parametrize(
+    ("whose", "name"),
+    [
+        (KeyScope("fraud-team", "production"), "key of fraud-team/production"),
+        (KeyScope("fraud-team", "development"), "key"),
+        (KeyScope("ads", "production"), "key of ads"),
+        (KeyScope("research"), "key"),
+    ],
+)
+def test_key_of_one_project_is_found(keys_of_teams, whose, name):
+    """The one that its tasks would use."""
+    [found] = find_keys(in_connector=True, whose=whose)
+    assert found.check.name == name
+
+
+@pytest.mark.parametrize("name", ["MY_TEAM__", "MY_TEAM", "A__B__C", "-A"])
+def test_key_of_nobody_is_told(keys_of_teams, monkeypatch, name):
+    """A shell takes no hyphen in a name, and Flyte gives no project a name with an underscore."""
+    monkeypatch.setenv(f"_FSEC_FLYTE_OPENAI_API_KEY__{name}", "sk-team")
+    [nobodys] = [each for each in find_keys(in_connector=True) if each.account is None]
+    assert told(nobodys) == (
+        "failed",
+        f"the variable _FSEC_FLYTE_OPENAI_API_KEY__{name} is nobody's key; name it after a project of Flyte's as it is "
+        "written, and after its domain, such as FLYTE_OPENAI_API_KEY__my-team or "
+        "FLYTE_OPENAI_API_KEY__my-team__production",
+    )
+
+
+def test_common_key_may_be_missing_where_it_is_for_nobody(keys_of_teams, monkeypatch):
+    """But a project without a key is told."""
+    monkeypatch.delenv("_FSEC_FLYTE_OPENAI_API_KEY")
+    assert [each.check.outcome for each in find_keys(in_connector=True)] == ["failed", "ok", "ok"]
+    monkeypatch.setenv("FLYTE_OPENAI_REQUIRE_PROJECT_KEY", "true")
+    assert [each.check.outcome for each in find_keys(in_connector=True)] == ["ok", "ok"]
+    [found] = find_keys(in_connector=True, whose=KeyScope("research"))
+    assert found.check.text.startswith("Flyte project 'research' has no OpenAI API key of its own")
+
+
+def test_setting_that_says_neither_yes_nor_no_is_told(keys_of_teams, monkeypatch):
+    """No task would use the common key."""
+    monkeypatch.setenv("FLYTE_OPENAI_REQUIRE_PROJECT_KEY", "yes")
+    [found] = find_keys(in_connector=True)
+    assert told(found)[1].startswith("FLYTE_OPENAI_REQUIRE_PROJECT_KEY is 'yes' in the connector service")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from flytekitplugins.openai._arguments import amount
 from flytekitplugins.openai._command import Command
-from flytekitplugins.openai._credentials import SecretName
+from flytekitplugins.openai._secret_names import COMMON, KeyScope, SecretName
 
 from .account import AccountChecks
 from .environment import check_connector_extra, check_versions
-from .findings import Check, Diagnosis, skipped
+from .findings import Check, Diagnosis, failed, skipped
 from .helm_values import check_helm_values
 from .keys import find_keys, find_upload_key, is_in_pod, secret_name
 from .submission import Submission
@@ -37,8 +37,14 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
     yield check_versions()
     if in_connector:
         yield check_connector_extra()
-    keys = find_keys(in_connector=in_connector)
-    upload_key = find_upload_key(options.upload_secret) if options.upload_secret else None
+    keys = find_keys(in_connector=in_connector, whose=options.flyte_project)
+    upload_key = None
+    if options.upload_secret and len(keys) > 1:
+        yield failed(
+            "upload key", "not checked, because several projects have keys; say whose step it is: --flyte-project NAME"
+        )
+    elif options.upload_secret:
+        upload_key = find_upload_key(options.upload_secret)
     yield from (key.check for key in [*keys, *([upload_key] if upload_key else [])])
     if importlib.util.find_spec("openai") is None:
         yield skipped("account", "not checked, because the package openai is not installed")
@@ -67,6 +73,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the secret of the upload step, if it is to be checked: mounted as Flyte does it, or a variable GROUP_KEY",
     )
     parser.add_argument(
+        "--flyte-project",
+        type=_project,
+        default=COMMON,
+        metavar="PROJECT[/DOMAIN]",
+        help="check only the key that the connector uses for tasks of this project of Flyte's (all that it has)",
+    )
+    parser.add_argument(
         "--helm-values",
         action="append",
         type=Path,
@@ -84,6 +97,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long it may take before it is cancelled (%(default)g)",
     )
+
+
+def _project(text: str) -> KeyScope:
+    try:
+        return KeyScope(*text.split("/"))
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a project, such as fraud-team") from None
 
 
 def _secret(text: str) -> SecretName:

@@ -13,7 +13,8 @@ from flytekit import FlyteContextManager
 from flytekit.core.context_manager import ExecutionState
 
 from flytekitplugins.openai._client import Account
-from flytekitplugins.openai._credentials import OPENAI_API_KEY, APIKey, SecretName, find_api_key
+from flytekitplugins.openai._credentials import OPENAI_API_KEY, APIKey, common_key_is_for_all, find_api_key, scope_of
+from flytekitplugins.openai._secret_names import COMMON, KeyScope, SecretName
 from flytekitplugins.openai.exceptions import OpenAIPluginError
 
 from .findings import Check, failed, passed
@@ -58,13 +59,64 @@ def secret_name(text: str) -> SecretName:
     return SecretName(key, *groups)
 
 
-def find_keys(*, in_connector: bool) -> list[FoundKey]:
-    """The keys of the connector, or, in a local run, the one that every step would use.
+def find_keys(*, in_connector: bool, whose: KeyScope = COMMON) -> list[FoundKey]:
+    """All keys of the connector, the common one first; or, in a local run, the one that every step would use.
 
     Args:
         in_connector: Look where the connector looks.
+        whose: A Flyte project, and a domain of it, of which only the key is wanted that its tasks would use.
     """
-    return [_find(KEY, SecretName(OPENAI_API_KEY), is_local=not in_connector)]
+    if not in_connector:
+        return [_find(KEY, SecretName(OPENAI_API_KEY), is_local=True)]
+    try:
+        with _run_mode(is_local=False):
+            needs_common = common_key_is_for_all()
+            if whose != COMMON:
+                return [_find_scoped(scope_of(whose.project, whose.domain))]
+    except OpenAIPluginError as error:
+        return [FoundKey(failed(KEY, str(error)))]
+    of_projects = [*_keys_of_projects()]
+    return [*([_find_scoped(COMMON)] if needs_common or not of_projects else []), *of_projects]
+
+
+def _find_scoped(scope: KeyScope) -> FoundKey:
+    named = f"{KEY} of {scope}" if scope.project else KEY
+    return _find(named, scope.secret(OPENAI_API_KEY), is_local=False, scope=scope)
+
+
+def _keys_of_projects() -> Iterator[FoundKey]:
+    """A key for each project of Flyte's that has one, and a failure for a name that is nobody's."""
+    for parts, where in sorted(_names_of_projects().items()):
+        scope = _scope_of(parts)
+        if scope is not None:
+            yield _find_scoped(scope)
+            continue
+        text = (
+            f"the {where} is nobody's key; name it after a project of Flyte's as it is written, and after its domain, "
+            f"such as {OPENAI_API_KEY}__my-team or {OPENAI_API_KEY}__my-team__production"
+        )
+        yield FoundKey(failed(f"{KEY} of {'__'.join(parts)}", text))
+
+
+def _scope_of(parts: tuple[str, ...]) -> KeyScope | None:
+    try:
+        return KeyScope(*parts)
+    except (TypeError, ValueError):
+        return None
+
+
+def _names_of_projects() -> dict[tuple[str, ...], str]:
+    """What follows the name of the common key, in its parts, and where."""
+    secrets = flytekit.current_context().secrets
+    prefix = SecretName(f"{OPENAI_API_KEY}__")
+    variable, path = secrets.get_secrets_env_var(key=prefix.key), Path(secrets.get_secrets_file(key=prefix.key))
+    variables = {name: f"variable {name}" for name in os.environ if name.startswith(variable)}
+    files = {each.name: f"file {each}" for each in path.parent.glob(f"{path.name}*")}
+    return {
+        tuple(name[len(begin) :].lower().split("__")): where
+        for begin, found in ((path.name, files), (variable, variables))
+        for name, where in found.items()
+    }
 
 
 def find_upload_key(secret: SecretName) -> FoundKey:
@@ -78,12 +130,12 @@ def find_upload_key(secret: SecretName) -> FoundKey:
     return found
 
 
-def _find(name: str, secret: SecretName, *, is_local: bool) -> FoundKey:
+def _find(name: str, secret: SecretName, *, is_local: bool, scope: KeyScope = COMMON) -> FoundKey:
     with _run_mode(is_local=is_local):
         try:
             key = find_api_key(secret)
             # As the environment has them: a task may name others.
-            account = Account.of(key, organization=None, project=None)
+            account = Account.of(key, organization=None, project=None, scope=scope)
         except OpenAIPluginError as error:
             return FoundKey(failed(name, f"{error}{_hint(secret, is_local=is_local)}"))
         except OSError as error:

@@ -110,6 +110,13 @@ def test_header_that_cannot_be_sent_is_reported(headers):
         check_arguments({"extra_headers": headers}, where="config")
 
 
+@pytest.mark.parametrize("name", ["Host", "connection", "Content-length", "Transfer-Encoding", "Proxy-Authorization"])
+def test_header_of_http_itself_is_refused(name):
+    """It would choose who gets the key, or end the call early."""
+    with pytest.raises(ValueError, match=r"^The extra_headers of the config must have no headers of HTTP itself, not "):
+        check_arguments({"extra_headers": {name: "1"}}, where="config")
+
+
 @pytest.mark.parametrize("seconds", [0, -1, True, math.inf])
 def test_timeout_must_be_a_time(seconds):
     """The SDK would end at once, or never."""

@@ -163,6 +163,15 @@ def test_batch_has_a_page_on_openais_platform(monkeypatch, url):
     assert platform_url("batch_1") == "https://platform.openai.com/batches/batch_1"
 
 
+@pytest.mark.parametrize("batch_id", ["../../evil", "a?b=c#d", "a b"])
+def test_link_leads_to_the_page_of_a_batch_alone(monkeypatch, batch_id):
+    """Whatever a server calls it."""
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    prefix, _, last = platform_url(batch_id).rpartition("/")
+    assert prefix == "https://platform.openai.com/batches"
+    assert not set("?# ") & set(last)
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8089/v1", "https://example.com/openai.com", "https://notopenai.com"])
 def test_batch_of_another_server_has_no_page(monkeypatch, url):
     """A link that leads nowhere is worse than none."""

@@ -24,6 +24,14 @@ EXTRAS = {
 # https://www.rfc-editor.org/rfc/rfc9110#name-tokens
 HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)
 LONGEST_VALUE = 100
+# Headers by which a task would choose the host that its call and the key go to, or where one call of a connection ends
+# and the next begins. https://www.rfc-editor.org/rfc/rfc9110
+HEADERS_OF_HTTP = frozenset(
+    [
+        *("connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    ]
+)
 
 
 def token_limit(text: str) -> tuple[str, int]:
@@ -87,6 +95,8 @@ def check_arguments(config: Mapping[str, Any], *, where: str) -> None:
         )
         if not HEADER_NAME.fullmatch(str(name)) or not is_sendable:
             raise ValueError(_wrong("extra_headers", where, "have plain strings as names and values", {name: value}))
+        if name.lower() in HEADERS_OF_HTTP:
+            raise ValueError(_wrong("extra_headers", where, "have no headers of HTTP itself", {name: value}))
     if config.get("timeout") is not None and not is_positive(config["timeout"]):
         raise ValueError(_wrong("timeout", where, "be a positive number of seconds", config["timeout"]))
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from flytekit import lazy_module
 
+from ._answers import ENCODINGS, read_guarded, stay_on_host
 from ._credentials import APIKey, scoped_value
 from ._secret_names import COMMON, KeyScope
 from .exceptions import InvalidInputError
@@ -163,7 +164,11 @@ def _http_client(*, kept_connections: int) -> Any:
         max_keepalive_connections=kept_connections,
         keepalive_expiry=KEEP_ALIVE_SECONDS,
     )
-    return openai.DefaultAsyncHttpxClient(limits=limits)
+    return openai.DefaultAsyncHttpxClient(
+        limits=limits,
+        headers={"Accept-Encoding": ", ".join(ENCODINGS)},
+        event_hooks={"response": [read_guarded]},
+    )
 
 
 def call_timeout(seconds: float) -> openai.Timeout:
@@ -195,6 +200,8 @@ def sync_client(account: Account, *, call_seconds: float | None = None) -> Itera
         timeout=openai.Timeout(TRANSFER_SECONDS, connect=TRANSFER_CONNECT_SECONDS)
         if call_seconds is None
         else call_timeout(call_seconds),
+        # Without the other guard: files are streamed to the disk.
+        http_client=openai.DefaultHttpxClient(event_hooks={"response": [stay_on_host]}),
     ) as client:
         _set_account(client, account)
         yield client
@@ -209,7 +216,7 @@ def platform_url(batch_id: str) -> str | None:
     """The page about a batch on OpenAI's platform; `None` when the server is another."""
     host = urlsplit(_base_url()).hostname or ""
     if host == "openai.com" or host.endswith(".openai.com"):
-        return f"https://platform.openai.com/batches/{batch_id}"
+        return f"https://platform.openai.com/batches/{quote(batch_id, safe='')}"
     return None
 
 

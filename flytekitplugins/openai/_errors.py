@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flytekit import lazy_module
 
+from ._answers import UnsafeAnswerError
 from ._client import Account, shown_url
-from ._text import tidied
+from ._ids import is_id
+from ._text import shortened, tidied
 from .exceptions import Answer, OpenAIPluginError, RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 else:
     openai = lazy_module("openai")
 
-__all__ = ["explained", "is_broken", "raise_error_in"]
+__all__ = ["check_id", "explained", "is_broken", "raise_error_in"]
 
 # What httpx and httpx2 call a connection that was not made in time; the SDK says only that a time was up.
 CONNECT_TIMEOUT = "ConnectTimeout"
@@ -31,6 +32,8 @@ PASSING_STATUSES = frozenset({408, 409, 429})
 # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch
 QUOTA_CODE = "token_limit_exceeded"
 ANY_ERROR = range(400, 600)
+# Of another host: on the same one they are followed.
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 FILES_AND_BATCHES = "Files and Batches"
 # The HTTP statuses of errors that come with a status of 200, by their code or type.
 # https://platform.openai.com/docs/guides/error-codes
@@ -68,19 +71,35 @@ def explained(account: Account, doing: str, *, permission: str = FILES_AND_BATCH
         yield
     except OpenAIPluginError:
         raise
+    except UnsafeAnswerError as error:
+        # Releases of the SDK differ in whether they wrap it.
+        raise _unread(error, doing) from None
     except openai.OpenAIError as error:
         # From None: a hundred lines of the SDK's internals help nobody who reads the sentence.
         raise _explanation(error, account, doing, permission) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        # A truncated JSON document, which the SDK does not wrap in an error of its own.
+    except (ValueError, RecursionError) as error:
+        # A truncated JSON document, or one that Python's reader refuses: with a number of thousands of digits, or
+        # nested too deeply. The SDK does not wrap it in an error of its own.
         raise UnavailableError(
             f"Could not {doing}: the response could not be read ({error}).", reason="unreadable"
         ) from None
 
 
+def check_id(file_id: object, doing: str) -> None:
+    """Check an id before it becomes part of a path: another path would do something else with the key.
+
+    Raises:
+        RefusedError: It cannot be the id of a file.
+    """
+    if not is_id(file_id):
+        shown = shortened(repr(file_id), LONGEST_CODE)
+        raise RefusedError(f"Could not {doing}: {shown} cannot be the id of a file.", reason="other")
+
+
 def is_broken(error: openai.APIConnectionError) -> bool:
     """Whether an established connection broke: the server may have closed it while it was idle."""
-    return not isinstance(error, openai.APITimeoutError) and _was_sent(error)
+    is_answered = isinstance(error.__cause__, UnsafeAnswerError)
+    return not isinstance(error, openai.APITimeoutError) and not is_answered and _was_sent(error)
 
 
 def _was_sent(error: openai.APIConnectionError) -> bool:
@@ -93,6 +112,8 @@ def _was_sent(error: openai.APIConnectionError) -> bool:
 def _explanation(error: openai.OpenAIError, account: Account, doing: str, permission: str) -> OpenAIPluginError:
     if isinstance(error, openai.APIStatusError):
         return _refusal(error, account, doing, permission)
+    if isinstance(error.__cause__, UnsafeAnswerError):
+        return _unread(error.__cause__, doing)
     cause = type(error.__cause__).__name__ if error.__cause__ else ""
     if isinstance(error, openai.APITimeoutError) and cause != CONNECT_TIMEOUT:
         return UnavailableError(f"Could not {doing}: OpenAI did not answer in time.", reason="timeout")
@@ -103,6 +124,10 @@ def _explanation(error: openai.OpenAIError, account: Account, doing: str, permis
     return UnavailableError(
         f"Could not {doing}: the response could not be read ({type(error).__name__}).", reason="unreadable"
     )
+
+
+def _unread(error: UnsafeAnswerError, doing: str) -> UnavailableError:
+    return UnavailableError(f"Could not {doing}: the response is not read, because {error}.", reason="unreadable")
 
 
 def raise_error_in(answer: object, account: Account, doing: str, *, otherwise: int) -> None:
@@ -170,6 +195,12 @@ def _refused(
         return UnavailableError(f"Could not {doing}: its queue is full ({reason}).", answer=answer)
     if status in PASSING_STATUSES or status >= 500:
         return UnavailableError(f"Could not {doing}: OpenAI is unavailable ({reason}).", answer=answer)
+    if status in REDIRECTS:
+        return RefusedError(
+            f"Could not {doing}: {shown_url()} redirects to another host ({status}), which is sent no key; "
+            "check OPENAI_BASE_URL.",
+            answer=answer,
+        )
     return RefusedError(f"Could not {doing}: OpenAI refused ({reason}).", answer=answer)
 
 

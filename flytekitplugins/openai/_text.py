@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
-__all__ = ["dollars", "plural", "shortened", "tidied", "whole"]
+__all__ = ["dollars", "one_line", "plural", "printable", "shortened", "tidied", "whole"]
 
 # Longest part of a server's message that goes into a sentence for Flyte's console.
 LONGEST_WORDS = 1_000
+# Control characters but for tabs and newlines: a terminal obeys them, and Flyte's database takes no NUL. And marks that
+# show a text in another order than it has. https://trojansource.codes
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def whole(text: str) -> str:
     """The text without lone surrogates, which JSON can hold, and protobuf and files cannot."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def printable(text: str) -> str:
+    """The text without control characters, for which it has U+FFFD."""
+    return UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """The text as one line of a log, in which it can begin no other."""
+    return " ".join(printable(text).splitlines())
 
 
 def shortened(text: str, longest: int) -> str:
@@ -21,10 +35,10 @@ def shortened(text: str, longest: int) -> str:
 
 
 def tidied(text: str, *, secret: str = "", longest: int = LONGEST_WORDS) -> str:
-    """What somebody said as a part of a sentence: not too long, with no full stop, and without what nobody may read."""
+    """What somebody said as a part of a sentence: short, and without a full stop, control characters or the secret."""
     # The secret is removed first: once the text is cut, a part of it would not be found.
     masked = text.replace(secret, "***") if secret else text
-    return shortened(whole(masked).rstrip(". "), longest)
+    return shortened(printable(whole(masked)).rstrip(". "), longest)
 
 
 def plural(count: int, noun: str) -> str:

@@ -13,6 +13,8 @@ __all__ = ["IdempotencyKey"]
 # The entry of a batch's metadata that holds the key.
 TAG = "flyte_key"
 _DIGITS = 32
+# Python makes no number of more than 4,300 digits.
+LONGEST_ATTEMPT = 18
 
 
 @dataclass(frozen=True)
@@ -54,4 +56,4 @@ class IdempotencyKey:
     @property
     def number(self) -> int:
         """The place of this attempt among those of its node."""
-        return int(self.attempt) if self.attempt.isdecimal() else 0
+        return int(self.attempt) if self.attempt.isdecimal() and len(self.attempt) <= LONGEST_ATTEMPT else 0

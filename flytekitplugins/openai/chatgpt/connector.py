@@ -18,6 +18,7 @@ from flytekitplugins.openai._credentials import find_api_key, scope_of
 from flytekitplugins.openai._errors import explained
 from flytekitplugins.openai._logs import log_as_asked
 from flytekitplugins.openai._metrics import call_to_openai, count_failure, count_from_zero
+from flytekitplugins.openai._text import one_line
 from flytekitplugins.openai.exceptions import (
     InvalidInputError,
     OpenAIPluginError,
@@ -71,7 +72,7 @@ class ChatGPTConnector(SyncConnectorBase):
             return Resource(TaskExecution.SUCCEEDED, outputs={"o0": await _answer(task_template, inputs, started_at)})
         except OpenAIPluginError as error:
             count_failure("failed_questions", reason=error.reason)
-            logger.warning("task %r: %s", task_template.id.name, error, extra=_log_fields(task_template))
+            logger.warning("task %r: %s", task_template.id.name, one_line(str(error)), extra=_log_fields(task_template))
             phase = TaskExecution.RETRYABLE_FAILED if _may_pass(error) else TaskExecution.FAILED
             return Resource(phase, message=str(error))
 

@@ -58,6 +58,17 @@ async def test_cancel_of_a_task_can_fail_again_later():
         await asyncio.sleep(0)
 
 
+async def test_number_of_cancellations_is_bounded(monkeypatch):
+    """Anyone who reaches the port can ask for more and more while OpenAI is away."""
+    monkeypatch.setattr(cancellation, "MAX_CANCELLATIONS", 2)
+    cancellations, cancels = BackgroundCancellations(), [Cancel(failures=3) for _ in range(3)]
+    for number, cancel in enumerate(cancels):
+        cancellations.start(f"task {number}", cancel)
+    for cancel in cancels[:2]:
+        await asyncio.wait_for(cancel.done.wait(), 10)
+    assert [cancel.calls for cancel in cancels] == [4, 4, 0]
+
+
 async def test_cancel_ends_with_the_life_of_a_batch(monkeypatch):
     """After a day there is nothing left to cancel."""
     monkeypatch.setattr(cancellation, "WINDOW_SECONDS", 0.003)

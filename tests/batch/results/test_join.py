@@ -123,6 +123,15 @@ def test_line_that_nobody_asked_for_is_an_error(tmp_path):
         list(shards.rows())
 
 
+def test_ids_that_nobody_asked_for_are_cut(tmp_path):
+    """They go into an error that Flyte must take."""
+    shards = make_round(tmp_path, [(0, ["a"])], [[make_answer("a"), make_answer("x\x1b" * 100_000)]])
+    with pytest.raises(InconsistentResultsError) as raised:
+        list(shards.rows())
+    assert len(str(raised.value)) < 200
+    assert "\x1b" not in str(raised.value)
+
+
 def test_line_that_cannot_be_read_is_counted(tmp_path):
     """Its request is missing; the others are not lost for it."""
     shards = make_round(tmp_path, [(0, ["a", "b"])], [[b"junk\n", make_answer("b"), b"\n"]])

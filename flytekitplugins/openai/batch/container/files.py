@@ -16,7 +16,7 @@ from flytekit import lazy_module, logger
 
 from flytekitplugins.openai._arguments import call_arguments
 from flytekitplugins.openai._client import Account, came_over_http
-from flytekitplugins.openai._errors import explained
+from flytekitplugins.openai._errors import check_id, explained
 from flytekitplugins.openai.exceptions import IncompleteFileError, UnavailableError
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def delete_file(client: openai.OpenAI, file_id: str, account: Account) -> None:
         RefusedError: OpenAI refuses the key.
         UnavailableError: OpenAI was not reached.
     """
-    with explained(account, f"delete file {file_id!r}"), contextlib.suppress(openai.NotFoundError):
+    doing = f"delete file {file_id!r}"
+    check_id(file_id, doing)
+    with explained(account, doing), contextlib.suppress(openai.NotFoundError):
         client.files.delete(file_id)
 
 
@@ -104,6 +106,7 @@ def download_file(
         RefusedError: OpenAI refuses the key, or has no such file.
         UnavailableError: OpenAI was not reached.
     """
+    check_id(file_id, f"download file {file_id!r}")
     target = Path(destination)
     target.parent.mkdir(parents=True, exist_ok=True)
     announced_size = functools.cache(lambda: _announced_size(client, file_id))

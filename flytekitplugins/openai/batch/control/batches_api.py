@@ -13,14 +13,15 @@ from flytekit import lazy_module
 
 from flytekitplugins.openai._arguments import call_arguments
 from flytekitplugins.openai._client import Account, async_client, came_over_http
-from flytekitplugins.openai._errors import explained, is_broken, raise_error_in
+from flytekitplugins.openai._errors import check_id, explained, is_broken, raise_error_in
+from flytekitplugins.openai._ids import is_id
 from flytekitplugins.openai._metrics import call_to_openai
 from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, UnavailableError
 
 from .policy.batch_phase import is_live
+from .policy.creation_body import check_request
 from .shared_view import SharedView
 from .state.batch_list import BatchList, Page, StaleListError
-from .state.metadata_encoding import is_batch_id
 from .state.snapshot import BatchSnapshot
 
 if TYPE_CHECKING:
@@ -99,12 +100,17 @@ class BatchesAPI:
         doing = f"create a batch from file {request['input_file_id']!r}"
         batches = self._client.batches
         try:
+            check_request(request)
+        except ValueError as error:
+            # It may come from metadata that anyone wrote.
+            raise RefusedBatchError(str(error)) from None
+        try:
             with explained(self._account, doing), call_to_openai("batches.create"):
                 answer = await batches.create(**call_arguments(request, batches.create))
         except RefusedError as refusal:
             raise RefusedBatchError(str(refusal), answer=refusal.answer) from None
         batch_id = getattr(answer, "id", None)
-        if batch_id and not is_batch_id(batch_id):
+        if batch_id and not is_id(batch_id):
             # It could not be read again from the metadata; and without it, each poll would make another batch.
             raise RefusedBatchError(f"Could not {doing}: {batch_id!r} cannot be the id of a batch.")
         try:
@@ -149,6 +155,7 @@ class BatchesAPI:
             UnavailableError: OpenAI did not answer.
         """
         doing = f"look up file {file_id!r}"
+        check_id(file_id, doing)
         try:
             answer = await self._read("files.retrieve", doing, lambda client: client.files.retrieve(file_id))
             raise_error_in(answer, self._account, doing, otherwise=404)
@@ -165,8 +172,10 @@ class BatchesAPI:
             RefusedError: OpenAI refuses the key.
             UnavailableError: OpenAI did not answer.
         """
+        doing = f"delete file {file_id!r}"
+        check_id(file_id, doing)
         with (
-            explained(self._account, f"delete file {file_id!r}"),
+            explained(self._account, doing),
             contextlib.suppress(openai.NotFoundError),
             call_to_openai("files.delete"),
         ):
@@ -181,9 +190,7 @@ class BatchesAPI:
         if not isinstance(listed, list):
             raise UnavailableError(f"Could not {doing}: the response was not a list.", reason="unreadable")
         has_more = answer.get("has_more")
-        entries = {
-            batch["id"]: batch for batch in listed if isinstance(batch, Mapping) and is_batch_id(batch.get("id"))
-        }
+        entries = {batch["id"]: batch for batch in listed if isinstance(batch, Mapping) and is_id(batch.get("id"))}
         if listed and not entries:
             # Taken for an empty list, it would have every batch made a second time.
             raise UnavailableError(f"Could not {doing}: what it lists are not batches.", reason="unreadable")
@@ -207,8 +214,9 @@ class BatchesAPI:
     def _snapshot(self, answer: Any, doing: str, *, otherwise: int) -> BatchSnapshot:
         # The SDK hands on whatever a server said, be it a text, a list or null; and warns of types that are not
         # OpenAI's.
-        batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
-        if is_batch_id(batch.id):
+        with explained(self._account, doing):
+            batch = BatchSnapshot.from_dict(answer.to_dict(warnings=False) if hasattr(answer, "to_dict") else {})
+        if is_id(batch.id):
             return batch
         raise_error_in(answer, self._account, doing, otherwise=otherwise)
         raise UnavailableError(f"Could not {doing}: the response was not a batch.", reason="unreadable")

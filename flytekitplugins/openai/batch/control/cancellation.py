@@ -6,8 +6,11 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 
+from flytekitplugins.openai.exceptions import UnavailableError
+
 from .failure_log import record_failure
 from .policy.unreachable import GRACE_SECONDS
+from .state.poll_state import MAX_TASKS
 from .state.snapshot import WINDOW_SECONDS
 from .state.task_spec import TaskSpec
 
@@ -15,6 +18,8 @@ __all__ = ["BackgroundCancellations"]
 
 # Waits between attempts; the last one repeats.
 WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+# As many tasks as a process knows. Each takes some kilobytes, and anyone who reaches the port can ask for them.
+MAX_CANCELLATIONS = MAX_TASKS
 
 
 class BackgroundCancellations:
@@ -31,7 +36,12 @@ class BackgroundCancellations:
             cancel: Cancels the task's batches, or raises.
         """
         name = task.unique_name
-        if name not in self._tasks:
+        if name in self._tasks:
+            return
+        if len(self._tasks) >= MAX_CANCELLATIONS:
+            error = UnavailableError(f"{MAX_CANCELLATIONS:,} cancellations are waiting already.")
+            record_failure("cancel_failures", error, task=task, last=True)
+        else:
             self._tasks[name] = asyncio.get_running_loop().create_task(self._retry(task, cancel))
 
     async def _retry(self, task: TaskSpec, cancel: Callable[[], Awaitable[object]]) -> None:

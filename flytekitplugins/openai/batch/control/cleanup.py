@@ -33,6 +33,6 @@ async def delete_input_files(api: BatchesAPI, file_ids: Sequence[str], *, task: 
         deletion.cancel()
     errors = [error for deletion in done if (error := deletion.exception()) is not None]
     if errors or pending:
-        reason = errors[0] if errors else "OpenAI did not answer in time."
+        reason = str(errors[0]) if errors else "OpenAI did not answer in time."
         left = len(errors) + len(pending)
         log_left_files(left, len(deletions), reason, task=task)

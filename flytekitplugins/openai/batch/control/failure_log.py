@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai._metrics import count_failure
+from flytekitplugins.openai._text import one_line
 from flytekitplugins.openai.exceptions import OpenAIPluginError
 
 from .state.snapshot import BatchSnapshot
@@ -80,4 +81,4 @@ def _log(
     fields |= {"batch": batch} if batch else {}
     # In a local run the progress line says it.
     shown_at = logging.DEBUG if is_local_run() and not always else level
-    logger.log(shown_at, "%s: %s", name, sentence, exc_info=error, extra=fields)
+    logger.log(shown_at, "%s: %s", one_line(name), one_line(sentence), exc_info=error, extra=fields)

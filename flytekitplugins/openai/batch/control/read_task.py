@@ -9,7 +9,6 @@ from typing import Any
 from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskExecutionMetadata
 
-from flytekitplugins.openai._arguments import check_arguments
 from flytekitplugins.openai._credentials import scope_of
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai._secret_names import KeyScope
@@ -17,10 +16,13 @@ from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.records.manifest import Manifest
 from flytekitplugins.openai.exceptions import InvalidInputError
 
-from .policy.creation_body import METADATA_ENTRIES, creation_body
+from .policy.creation_body import METADATA_ENTRIES, check_request, creation_body
 from .state.task_spec import TaskSpec
 
 __all__ = ["read_account", "read_files", "read_scope", "read_task"]
+
+
+ACCOUNT_NAMES = {"openai_org": "openai_organization", "openai_project": "openai_project"}
 
 
 def read_task(
@@ -44,11 +46,12 @@ def read_task(
         InvalidInputError: It was given no file id, its config cannot be sent, or its batches could not be found again.
     """
     files, requests = read_files(inputs)
+    account = read_account(custom, scope)
     manifest = _read_manifest(inputs, files)
     # Each batch will have one in its metadata.
     reserved = 1 if manifest and any(entry.digest for entry in manifest.files) else 0
     spec = TaskSpec(
-        **read_account(custom, scope),
+        **account,
         batch_id="",
         partial_results=bool(custom.get("partial_results")),
         request=_read_request(
@@ -85,11 +88,12 @@ def read_scope(execution: TaskExecutionMetadata | None) -> KeyScope:
 
 
 def read_account(custom: Mapping[str, Any], scope: KeyScope) -> dict[str, Any]:
-    """The fields of a `TaskSpec` that name the account."""
+    """The fields of a `TaskSpec` that name the account. A template that no task wrote may have anything in them."""
+    names = {field: custom.get(name) for field, name in ACCOUNT_NAMES.items()}
+    secret = custom.get("secret_arg")
     return {
-        "openai_org": custom.get("openai_organization"),
-        "openai_project": custom.get("openai_project"),
-        "secret_arg": custom.get("secret_arg"),
+        **{field: name if isinstance(name, str) else None for field, name in names.items()},
+        "secret_arg": secret if isinstance(secret, dict) else None,
         "flyte_project": scope.project,
         "flyte_domain": scope.domain,
     }
@@ -133,7 +137,7 @@ def _read_request(
     literals = inputs.literals if inputs is not None else {}
     config = custom.get("config") or {}
     try:
-        check_arguments(config, where="batch task's config")
+        check_request(config)
     except ValueError as error:
         raise InvalidInputError(str(error)) from None
     request = creation_body(config, key=_read_key(output_prefix), tags=_read_tags(execution), entries=entries)
@@ -169,6 +173,6 @@ def _read_tags(execution: TaskExecutionMetadata | None) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-def _whole(number: float | None) -> int | None:
-    """A whole number again, which a protobuf Struct turns into a float."""
-    return None if number is None else int(number)
+def _whole(number: object) -> int | None:
+    """A whole number again, which a protobuf Struct turns into a float; `None` for anything else."""
+    return int(number) if isinstance(number, (int, float)) and 0 < number < 2**63 else None

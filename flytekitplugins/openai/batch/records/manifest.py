@@ -9,15 +9,15 @@ from typing import Annotated
 
 import msgspec
 
-__all__ = ["BATCH_ID", "DIGEST", "FileEntry", "Manifest"]
+from flytekitplugins.openai._ids import is_id
+
+__all__ = ["DIGEST", "FileEntry", "Manifest"]
 
 # The entry of a batch's metadata that holds the digest of its lines.
 DIGEST = "flyte_lines"
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 DIGEST_FORM = re.compile(r"[\w-]{0,64}")
-# Anything that stays within its segment of the path: compatible servers have ids of many forms, base64 among them.
-BATCH_ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f\x7f]+")
 
 
 class FileEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -89,6 +89,6 @@ def _decoded(text: str) -> Manifest:
     for entry in manifest.files:
         if entry.model >= len(manifest.models):
             raise ValueError("a file is for a model that is not in the manifest")
-        if not DIGEST_FORM.fullmatch(entry.digest) or (entry.reused and not BATCH_ID.fullmatch(entry.reused)):
+        if not DIGEST_FORM.fullmatch(entry.digest) or (entry.reused and not is_id(entry.reused)):
             raise ValueError("a digest or a batch id has another form")
     return manifest

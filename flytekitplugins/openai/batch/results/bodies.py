@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import struct
@@ -26,8 +25,9 @@ __all__ = [
     "vector_in",
 ]
 
-# A text that is one Markdown code fence, as models write JSON that are not asked for it strictly.
-FENCE = re.compile(r"\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+# Around a text that is one Markdown code block, as models write JSON that are not asked for it strictly.
+FENCE = "```"
+LANGUAGE = re.compile(r"[\w-]*[ \t]*")
 FLOAT_BYTES = 4
 
 
@@ -79,11 +79,10 @@ def tool_calls_in(body: Mapping[str, Any]) -> list[ToolCall]:
 
 def vector_in(body: Mapping[str, Any]) -> list[float] | None:
     """The first vector of an answer of embeddings, be it numbers, or base64 of 32-bit floats as the SDK asks for."""
-    given = _embedding_in(body)
-    if isinstance(given, list):
-        return given
-    packed = packed_vector_in(body)
-    return None if packed is None else list(struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed))
+    given, packed = _embedding_in(body), packed_vector_in(body)
+    if packed is None or isinstance(given, list):
+        return given if packed and isinstance(given, list) else None
+    return list(struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed))
 
 
 def packed_vector_in(body: Mapping[str, Any]) -> bytes | None:
@@ -93,7 +92,7 @@ def packed_vector_in(body: Mapping[str, Any]) -> bytes | None:
         if isinstance(given, list):
             return struct.pack(f"<{len(given)}f", *given)
         packed = base64.b64decode(given, validate=True) if isinstance(given, str) else b""
-    except (binascii.Error, struct.error, OverflowError):
+    except (ValueError, struct.error, OverflowError):
         return None
     return packed if packed and len(packed) % FLOAT_BYTES == 0 else None
 
@@ -132,8 +131,13 @@ def _plain(content: object) -> Iterator[str]:
 
 
 def _unfenced(text: str) -> str:
-    fenced = FENCE.fullmatch(text)
-    return fenced[1] if fenced and "```" not in fenced[1] else text
+    # No regular expression for all of it: models write runs of a hundred thousand spaces, and it would look at the rest
+    # of the run from each of them.
+    opening, _, rest = text.strip().partition("\n")
+    if not (opening.startswith(FENCE) and LANGUAGE.fullmatch(opening, len(FENCE)) and rest.endswith(FENCE)):
+        return text
+    fenced = rest.removesuffix(FENCE).rstrip(" \t").removesuffix("\n")
+    return text if FENCE in fenced else fenced
 
 
 def _arguments(given: object) -> str:

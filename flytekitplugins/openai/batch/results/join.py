@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from flytekitplugins.openai._text import shortened
+
 from .shard_results import Outcome, Row, ShardResults
 from .usage import Consumption
 
@@ -17,6 +19,7 @@ __all__ = [
 
 # How many ids an error lists.
 SHOWN = 5
+LONGEST_SHOWN = 100
 
 
 class InconsistentResultsError(ValueError):
@@ -104,6 +107,6 @@ def _best(first: Iterator[Row], others: Sequence[Round]) -> Iterator[Row]:
 
 def _refuse(custom_ids: Sequence[str], what: str) -> None:
     if custom_ids:
-        shown = ", ".join(map(repr, custom_ids[:SHOWN]))
+        shown = ", ".join(shortened(repr(custom_id), LONGEST_SHOWN) for custom_id in custom_ids[:SHOWN])
         more = f" and {len(custom_ids) - SHOWN:,} more" if len(custom_ids) > SHOWN else ""
         raise InconsistentResultsError(f"requests {shown}{more} {what}")

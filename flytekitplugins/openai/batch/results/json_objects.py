@@ -9,28 +9,38 @@ from typing import Any
 
 import msgspec
 
+from flytekitplugins.openai._nesting import is_nested_deeper
+
 __all__ = ["body_of", "mapping_in", "mappings_in", "object_in", "whole_number"]
 
 
 _decode = msgspec.json.Decoder().decode
+# More than any answer has. To nest them takes a bracket each.
+MOST_LEVELS = 100
 
 
 def object_in(line: bytes, *, errors: str = "strict") -> Mapping[str, Any]:
-    """The object that a line holds; an empty one if it holds none.
+    """The object that a line holds; an empty one if it holds none, or one that is nested too deeply.
 
     Args:
         line: The line, perhaps with the mark with which some programs begin a file.
         errors: How bytes that are not UTF-8 are handled, as in `bytes.decode`.
     """
+    found = mapping_in(_json_in(line, errors))
+    is_flat = line.count(b"[") + line.count(b"{") <= MOST_LEVELS
+    return found if is_flat or not is_nested_deeper(found, MOST_LEVELS) else {}
+
+
+def _json_in(line: bytes, errors: str) -> object:
     try:
         # A fifth of the time; what it refuses, the other may read: a byte order mark, NaN, a lone surrogate.
-        return mapping_in(_decode(line))
+        return _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return mapping_in(json.loads(line.decode("utf-8-sig", errors)))
+        return json.loads(line.decode("utf-8-sig", errors))
     except (ValueError, RecursionError):
-        return {}
+        return None
 
 
 def body_of(found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -167,6 +167,21 @@ async def test_server_that_does_not_know_after_is_not_asked_for_ever():
     assert len(await BatchList().batches_of("node", page)) == 30
 
 
+async def test_server_that_gives_the_same_pages_in_turn_is_not_asked_for_ever():
+    """The reading goes on when its caller has given up, and would fill the memory."""
+    batches = [make_batch(id=f"b{number}", metadata={"flyte_key": "node/0"}) for number in range(40)]
+    asked = []
+
+    async def page(limit, after):
+        asked.append(after)
+        await asyncio.sleep(0)
+        begin = 20 * (len(asked) % 2)
+        return as_page(batches[begin : begin + 20], has_more=True)
+
+    assert len(await asyncio.wait_for(BatchList().batches_of("node", page), 10)) == 40
+    assert len(asked) == 3
+
+
 async def test_servers_without_times_are_read_to_the_end():
     """There is no telling how old their batches are."""
     batches = [make_batch(id=f"b{number}", metadata={"flyte_key": "node/0"}) for number in range(150)]

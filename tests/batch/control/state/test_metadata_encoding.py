@@ -59,6 +59,18 @@ def test_request_survives_a_round_trip(batch_id):
     assert vars(BatchEndpointMetadata.decode(metadata.encode())) == vars(metadata)
 
 
+def test_zero_survives_a_round_trip():
+    """A later round may have no requests."""
+    metadata = BatchEndpointMetadata(None, "batch_1", requests=0)
+    assert vars(BatchEndpointMetadata.decode(metadata.encode())) == vars(metadata)
+
+
+def test_metadata_with_nulls_is_metadata_without():
+    """What is read can be written and read again."""
+    data = b'{"openai_org":null,"batch_id":"batch_1","partial_results":null,"local":null}'
+    assert vars(BatchEndpointMetadata.decode(data)) == vars(BatchEndpointMetadata(None, "batch_1"))
+
+
 def test_refusal_survives_a_round_trip():
     """It has neither a batch nor what would make one."""
     metadata = BatchEndpointMetadata("org-1", "", refused="Could not create a batch: no.", local=True)
@@ -200,6 +212,13 @@ def test_any_bytes_are_metadata_or_refused(data):
         b'{"a":' * 3_000,
         b'{"batch_id": "batch_1", "openai_org": "' + b"x" * 70_000 + b'"}',
         b'{"batch_id": "batch_1", "openai_org": 5}',
+        b'{"batch_id": "batch_1", "openai_org": null, "created_at": 1' + b"0" * 400 + b"}",
+        b'{"batch_id": "batch_1", "openai_org": null, "requests": -1}',
+        b'{"batch_id": "batch_1", "openai_org": null, "x": NaN}',
+        b'{"batch_id": "batch_1", "openai_org": null, "x": 1e999}',
+        b'{"batch_id": "batch_1", "openai_org": null, "x": ' + b"[" * 60 + b"]" * 60 + b"}",
+        b'{"batch_id": "\\ud800", "openai_org": null}',
+        pickled_by_the_published_package(request={"input_file_id": "file-1"}),
         b"\x80\x05.",
         b"\xff" * 10,
         pickle.dumps({"batch_id": "batch_1"}),

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flytekitplugins.openai._arguments import whole_numbers
+from flytekitplugins.openai._arguments import check_arguments, whole_numbers
 from flytekitplugins.openai.batch.idempotency_key import TAG, IdempotencyKey
 from flytekitplugins.openai.batch.records.manifest import DIGEST
 
-__all__ = ["check_config", "creation_body", "shard_creation_body"]
+__all__ = ["check_config", "check_request", "creation_body", "shard_creation_body"]
 
 DEFAULTS = {"completion_window": "24h", "endpoint": "/v1/chat/completions"}
 # https://platform.openai.com/docs/api-reference/batch/create#batch-create-metadata
 METADATA_ENTRIES = 16
 METADATA_KEY_LENGTH = 64
 METADATA_VALUE_LENGTH = 512
+# What a batch runs, and how it is found again.
+OWN_PARAMETERS = ("input_file_id", "metadata")
 
 
 def check_config(config: Mapping[str, Any], *, reserved: int = 1) -> None:
@@ -56,6 +58,22 @@ def check_config(config: Mapping[str, Any], *, reserved: int = 1) -> None:
                 f"The entry {name[:METADATA_KEY_LENGTH]!r} of the metadata in config is too long: OpenAI allows "
                 f"{METADATA_KEY_LENGTH} characters for a name and {METADATA_VALUE_LENGTH} for a value."
             )
+
+
+def check_request(request: Mapping[str, Any]) -> None:
+    """Check what a task sends with the key: its config, or what was made of it and came back in Flyte's metadata.
+
+    Raises:
+        ValueError: The SDK cannot send it, or it would go to another host, or create a batch that is not found again.
+    """
+    where = "batch task's config"
+    if not isinstance(request, Mapping):
+        raise ValueError(f"The {where} must be a dictionary, not {request!r}.")  # noqa: TRY004 (as for any config)
+    check_arguments(request, where=where)
+    # The SDK puts it over the body.
+    for name in OWN_PARAMETERS:
+        if name in (request.get("extra_body") or {}):
+            raise ValueError(f"The extra_body of the {where} must not have {name!r}; the connector sets it.")
 
 
 def creation_body(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -56,11 +56,13 @@ class _UnreadRange:
 
     Attributes:
         expected: Ids of batches that must be on it.
+        read: Ids of the batches that were on it so far.
     """
 
     after: str | None
     until: float
     expected: set[str]
+    read: set[str] = field(default_factory=set)
 
 
 class BatchList:
@@ -137,8 +139,9 @@ class BatchList:
             # A clock that is ahead must not hide what comes after.
             self._newest = min(max([*times, self._newest or 0.0]), time.time())
         oldest_id = page.batches[-1].id if page.batches else None
-        # Some servers do not know `after`, and would give the same page for ever.
-        stuck = oldest_id in (None, unread.after)
+        # Some servers do not know `after`, and would give the same pages for ever.
+        stuck = unread.read.issuperset(page.entries)
+        unread.read.update(page.entries)
         unread.after = oldest_id or unread.after
         return stuck or not page.has_more or (bool(times) and times[-1] < unread.until)
 

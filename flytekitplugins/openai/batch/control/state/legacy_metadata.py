@@ -67,4 +67,8 @@ def read_pickled_fields(data: bytes, *, module: str, name: str) -> dict[str, Any
         raise ValueError(f"not a pickle of {name}: {error}") from error
     if type(loaded) is not _Fields:
         raise ValueError(f"a pickle of something else than {name}")
-    return dict(vars(loaded))
+    attributes = dict(vars(loaded))
+    if not all(isinstance(value, (str, type(None))) for value in attributes.values()):
+        # An object may be in itself, or in another a million times; the published package wrote two texts.
+        raise ValueError("an attribute is no text")
+    return attributes

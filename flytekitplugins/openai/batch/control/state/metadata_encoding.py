@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
+from flytekitplugins.openai._ids import is_id
+from flytekitplugins.openai._nesting import is_nested_deeper
 from flytekitplugins.openai._secret_names import KeyScope
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
-from flytekitplugins.openai.batch.records.manifest import BATCH_ID, Manifest
+from flytekitplugins.openai.batch.records.manifest import Manifest
 
 from .legacy_metadata import read_pickled_fields
 
-__all__ = ["MAX_BYTES", "decode_fields", "encode_fields", "is_batch_id"]
+__all__ = ["MAX_BYTES", "decode_fields", "encode_fields"]
 
 # Ours are a few hundred bytes long, and 70 more for each file; a task may have 500 of those, and metadata of its own.
 MAX_BYTES = 65_536
+# More than a request to create a batch has.
+MOST_LEVELS = 50
 _REQUIRED = frozenset({"openai_org", "batch_id"})
 
 
 def encode_fields(values: Mapping[str, Any]) -> bytes:
     """As JSON, without what is at its default."""
-    kept = {name: value for name, value in values.items() if name in _REQUIRED or value not in (None, False)}
+    kept = {name: value for name, value in values.items() if name in _REQUIRED or not (value is None or value is False)}
     return json.dumps(kept, separators=(",", ":")).encode()
 
 
@@ -40,11 +45,13 @@ def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
         raise ValueError(f"{len(data)} bytes are too many")
     try:
         if data.startswith(b"{"):
-            given: dict[str, Any] = json.loads(data)
+            given: dict[str, Any] = json.loads(data, parse_constant=_finite, parse_float=_finite)
         else:
             given = read_pickled_fields(data, module=module, name=name)
     except (TypeError, RecursionError) as error:
         raise ValueError("the bytes cannot be read") from error
+    if is_nested_deeper(given, MOST_LEVELS):
+        raise ValueError(f"it has more than {MOST_LEVELS} levels")
     unsound = [field for field, is_sound in _SOUND.items() if not is_sound(given.get(field))]
     if not _names_its_files(given):
         unsound.append("request")
@@ -52,14 +59,16 @@ def decode_fields(data: bytes, *, module: str, name: str) -> dict[str, Any]:
         unsound.append("manifest")
     if not unsound and not _names_a_scope(given):
         unsound.append("flyte_project")
-    if unsound or not (is_batch_id(given.get("batch_id")) or _may_lack_one(given)):
+    if unsound or not (is_id(given.get("batch_id")) or _may_lack_one(given)):
         raise ValueError(f"{', '.join(unsound) or 'batch_id'}: not what it should be")
-    return dict(given)
+    return {name: value for name, value in given.items() if name in _REQUIRED or value is not None}
 
 
-def is_batch_id(value: object) -> TypeGuard[str]:
-    """Whether a value can be a batch's id: it becomes part of a path that the operator's key is sent to."""
-    return isinstance(value, str) and BATCH_ID.fullmatch(value) is not None
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"JSON has no number {number}")
+    return value
 
 
 def _may_lack_one(given: Mapping[str, Any]) -> bool:
@@ -101,7 +110,7 @@ def _is_texts_or_none(value: object) -> bool:
 
 
 def _is_count_or_none(value: object) -> bool:
-    return isinstance(value, (int, type(None))) and not isinstance(value, bool)
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63)
 
 
 def _is_manifest_or_none(value: object) -> bool:

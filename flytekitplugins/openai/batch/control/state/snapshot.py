@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeGuard
 
-from flytekitplugins.openai._text import whole
+from flytekitplugins.openai._text import printable, shortened, whole
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 
 __all__ = ["WINDOW_SECONDS", "BatchError", "BatchSnapshot", "canonical_status"]
@@ -35,12 +36,16 @@ MILLISECONDS_FROM = 1e11
 LATEST = 253_402_300_799
 # More digits than any line number has.
 LONGEST_NUMBER = 18
+# Of a batch as OpenAI has it: five. Flyte takes a few dozens.
+MOST_LEVELS = 20
+# OpenAI's are shorter.
+LONGEST_WORD, LONGEST_MESSAGE = 100, 4_000
 _FILE_IDS = ("input_file_id", "output_file_id", "error_file_id")
 
 
 def canonical_status(status: object) -> str:
     """A status as OpenAI spells it: Azure answers "Validating", others "COMPLETED" or "canceled"."""
-    lowered = str(status or "").strip().lower()
+    lowered = shortened(printable(str(status or "").strip().lower()), LONGEST_WORD)
     return {"canceled": "cancelled", "canceling": "cancelling"}.get(lowered, lowered)
 
 
@@ -143,14 +148,20 @@ class BatchSnapshot:
         return {name: value for name, value in known.items() if value is not None}
 
 
-def _clean(value: Any) -> Any:
-    """`value` as protobuf can hold it: half a character, which JSON may have, is replaced; a huge integer a float."""
+def _clean(value: Any, levels: int = MOST_LEVELS) -> Any:
+    """`value` as protobuf can hold it.
+
+    Half a character, which JSON may have, is replaced, and a huge integer becomes a float. Left out are numbers that
+    are not finite, and what is nested more deeply than in any answer.
+    """
     if isinstance(value, str):
         return whole(value)
     if isinstance(value, dict):
-        return {_clean(str(name)): _clean(item) for name, item in value.items()}
+        return {_clean(str(name)): _clean(item, levels - 1) for name, item in value.items()} if levels else None
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [_clean(item, levels - 1) for item in value] if levels else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, int) and abs(value) > sys.maxsize:
         return float(value) if abs(value) <= sys.float_info.max else None
     return value
@@ -188,6 +199,12 @@ def _seconds(value: object) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
+def _said(value: object, longest: int) -> str | None:
+    """A text as a part of a message."""
+    text = _text(value)
+    return shortened(printable(text), longest) if text else None
+
+
 def _errors_of(batch: Mapping[str, Any]) -> tuple[BatchError, ...]:
     """The errors of a batch, given as OpenAI's list object, a bare list, one error, a text, or not at all."""
     value = batch.get("errors")
@@ -204,14 +221,14 @@ def _errors_of(batch: Mapping[str, Any]) -> tuple[BatchError, ...]:
 
 def _error(entry: object) -> BatchError:
     if not isinstance(entry, Mapping):
-        return BatchError(code=None, message=str(entry))
+        return BatchError(code=None, message=_said(str(entry), LONGEST_MESSAGE))
     line = entry.get("line")
     if isinstance(line, str) and line.isdecimal() and len(line) < LONGEST_NUMBER:
         line = int(line)
     code = entry.get("code")
     return BatchError(
-        code=str(code) if isinstance(code, int) else _text(code),
-        message=_text(entry.get("message")),
+        code=str(code) if isinstance(code, int) else _said(code, LONGEST_WORD),
+        message=_said(entry.get("message"), LONGEST_MESSAGE),
         line=int(line) if _is_finite(line) else None,
         param=_text(entry.get("param")),
     )

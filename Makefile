@@ -35,7 +35,7 @@ demo: $(READY)
 test: $(READY)
 	@$(PYTEST)
 
-# The long tests, and more examples of each property and more days of faults than `make test` has.
+# The long tests, the fuzzer, and more examples of each property and more days of faults than `make test` has.
 soak: SEED := $(or $(SEED),$(shell date +%s))
 soak: $(READY)
 	@echo "To see this run again: make soak SEED=$(SEED)"

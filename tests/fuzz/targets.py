@@ -30,8 +30,9 @@ from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.report import Report, render
 from flytekitplugins.openai.batch.results.counts import Tally
 from flytekitplugins.openai.batch.results.failures import line_in_place_of, missing_line
-from flytekitplugins.openai.batch.results.lines import read_line
+from flytekitplugins.openai.batch.results.lines import count_tokens, read_answers, read_line
 from flytekitplugins.openai.batch.results.rows import row_of, sample_of
+from flytekitplugins.openai.batch.results.usage import Consumption
 from flytekitplugins.openai.exceptions import InvalidMetadataError, RefusedError, UnavailableError
 
 NODE = "0123456789abcdef0123456789abcdef"
@@ -134,11 +135,23 @@ def _read(line):
     assert len(sample_of([{}], [line])[0].answer) <= 400
     read = read_line(line)
     if read is not None:
-        read.count_in(tally.consumption)
+        count_tokens([read], tally.consumption)
+        _is_read_alike_among_others(line, read, tally.consumption)
         tally.add_failure(read.custom_id, line)
         assert tally.complaint(1.0)
     if (instead := line_in_place_of(line)) is not None:
         assert row_of(instead[1]).custom_id == instead[0]
+
+
+def _is_read_alike_among_others(line, read, consumption):
+    """A line that is read with many others, and counted with them, is the same as by itself."""
+    if (answers := read_answers([line, line])) is None:
+        return
+    assert read.succeeded
+    assert [answer.custom_id for answer in answers] == [read.custom_id] * 2
+    counted = Consumption()
+    count_tokens(answers[:1], counted)
+    assert counted == consumption
 
 
 TARGETS = {"metadata": metadata, "answers": answers, "result_lines": result_lines}

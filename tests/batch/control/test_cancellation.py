@@ -63,7 +63,7 @@ async def test_number_of_cancellations_is_bounded(monkeypatch):
     monkeypatch.setattr(cancellation, "MAX_CANCELLATIONS", 2)
     cancellations, cancels = BackgroundCancellations(), [Cancel(failures=3) for _ in range(3)]
     for number, cancel in enumerate(cancels):
-        cancellations.start(f"task {number}", cancel)
+        cancellations.start(TaskSpec(None, f"batch_{number}"), cancel)
     for cancel in cancels[:2]:
         await asyncio.wait_for(cancel.done.wait(), 10)
     assert [cancel.calls for cancel in cancels] == [4, 4, 0]

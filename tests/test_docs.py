@@ -12,11 +12,9 @@ import flytekit.extend.backend.connector_service  # noqa: F401 (it makes flyteki
 import pandas as pd
 import pytest
 import yaml
-from prometheus_client import REGISTRY
 
 from flytekitplugins.openai import _metrics, batch_prompt, create_batch, exceptions
 from flytekitplugins.openai.__main__ import main
-from flytekitplugins.openai._credentials import find_api_key
 from flytekitplugins.openai.batch.connector import State
 from flytekitplugins.openai.batch.report.advice import BY_CODE, advice_for
 from flytekitplugins.openai.batch.results.failures import NO_CODE, Failure, is_worth_running_again
@@ -232,22 +230,6 @@ def test_reasons_are_reported():
     assert sorted(told) == sorted(_metrics.REASONS)
 
 
-def test_metrics_of_the_alerts_are_served():
-    """A misspelt one is an alert that never comes."""
-    _metrics.count_from_zero()
-    served = {f"{family.name}{ending}" for family in REGISTRY.collect() for ending in ("_total", "_count")}
-    [alerts] = [block for _, _, block in blocks("yaml") if "alert:" in block]
-    assert set(re.findall(r"flyte_connector_\w+", alerts)) <= served
-
-
-def test_key_of_the_values_is_the_one_the_connector_reads(monkeypatch):
-    """Helm takes any name for it."""
-    [values] = [yaml.safe_load(block) for _, _, block in blocks("yaml") if "podEnv" in block]
-    [variable] = values["podEnv"]
-    monkeypatch.setenv(variable["name"], "sk-operator")
-    assert find_api_key(None, in_connector=True).value == "sk-operator"
-
-
 @pytest.fixture
 def faulty_installation(openai_emulator, monkeypatch, tmp_path):
     """The installation of the example: a key that may not upload, and Flyte's default for failed polls."""
@@ -255,10 +237,8 @@ def faulty_installation(openai_emulator, monkeypatch, tmp_path):
     monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-operator")
     monkeypatch.setenv("_FSEC_OPENAI_API_KEY", "sk-team")
     openai_emulator.change(scopes={"sk-team": ("api.files.read", "api.batches.read")})
-    [connector] = [yaml.safe_load(block) for _, _, block in blocks("yaml") if "podEnv" in block]
-    [settings] = [yaml.safe_load(block) for _, _, block in blocks("yaml") if "task-plugins" in block]
-    del settings["plugins"]["connector-service"]["webApi"]["caching"]["maxSystemFailures"]
-    values = {"configuration": {"inline": settings}, "flyteconnector": connector}
+    values = yaml.safe_load((ROOT / "deploy" / "flyte-binary-values.yaml").read_text())
+    del values["configuration"]["inline"]["plugins"]["connector-service"]["webApi"]["caching"]["maxSystemFailures"]
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
     monkeypatch.chdir(tmp_path)
 

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from flytekitplugins.openai.emulator import CallFault
 from tests.service.propeller import End
 from tests.service.world import HOUR, MINUTE, World
+from tests.test_deploy import QUERIES, series_of
 from tests.test_docs import OPERATING, table
 
 PREFIX = "flyte_connector_openai_"
@@ -65,6 +66,22 @@ def test_page_lists_the_metrics_of_the_service(world):
     told = {row[0].strip("`"): {"reason"} for row in counters}
     told |= {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in others}
     assert labels(world) == told
+
+
+def test_alerts_and_dashboard_ask_for_series_that_there_are(world):
+    """A misspelt name or label is an alert that never comes."""
+    world.emulator.change(requests_per_second=3 / HOUR)
+    node = world.node()
+    for _ in range(2):
+        world.propeller.round(node)
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.replicas[0].prometheus_port}/metrics") as page:
+        families = list(text_string_to_metric_families(page.read().decode()))
+    served = {}
+    for sample in (sample for family in families for sample in family.samples):
+        served.setdefault(sample.name, set()).update(sample.labels)
+    for query in QUERIES:
+        for name, named in series_of(query).items():
+            assert named <= served[name], query
 
 
 def test_calls_are_counted_by_name_and_status(world):

@@ -1,0 +1,197 @@
+"""The files of deploy/ are applied as they are: what they name exists, and they say what the pages say."""
+
+import json
+import re
+from pathlib import Path
+
+import kubernetes_validate
+import promql_parser
+import pytest
+import yaml
+
+from flytekitplugins.openai.__main__ import main
+from flytekitplugins.openai._credentials import find_api_key
+from tests.test_docs import OPERATING, ROOT, blocks, table
+
+DEPLOY = ROOT / "deploy"
+MANIFESTS = sorted(DEPLOY.glob("*.yaml"))
+# The oldest Kubernetes that Flyte 1.16 is installed on, and the newest.
+KUBERNETES = ("1.26", "1.36")
+# These belong to Prometheus Operator, and not to Kubernetes.
+CUSTOM = {"ServiceMonitor", "PrometheusRule"}
+
+
+def documents(name):
+    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+VALUES = {name: documents(f"{name}-values.yaml")[0] for name in ("flyte-binary", "flyte-core", "flyteconnector")}
+OBJECTS = [each for path in MANIFESTS for each in documents(path.name) if "kind" in each]
+CONNECTORS = [VALUES["flyte-binary"]["flyteconnector"], VALUES["flyteconnector"]]
+FLYTES = [VALUES["flyte-binary"]["configuration"]["inline"], VALUES["flyte-core"]["configmap"]["enabled_plugins"]]
+[RULE] = [each for each in OBJECTS if each["kind"] == "PrometheusRule"]
+ALERTS = [alert for group in RULE["spec"]["groups"] for alert in group["rules"]]
+DASHBOARD = json.loads((DEPLOY / "dashboard.json").read_text())
+QUERIES = [
+    *(alert["expr"] for alert in ALERTS),
+    *(target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])),
+]
+
+
+def series_of(query):
+    """The names of the series that a query asks for, each with the labels that it names."""
+    found = {}
+
+    def note(expression, grouped=frozenset()):
+        if isinstance(expression, promql_parser.VectorSelector):
+            named = {matcher.name for matcher in expression.matchers.matchers}
+            found.setdefault(expression.name, set()).update(named | grouped)
+        elif isinstance(expression, promql_parser.AggregateExpr) and expression.modifier is not None:
+            promql_parser.walk(expression.expr, lambda part: note(part, frozenset(expression.modifier.labels)))
+
+    promql_parser.walk(promql_parser.parse(query), note)
+    return found
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_objects_are_those_of_kubernetes(version):
+    """With no field that it does not know."""
+    native = [each for each in OBJECTS if each["kind"] not in CUSTOM]
+    assert {each["kind"] for each in native} == {"NetworkPolicy", "Service"}
+    for each in native:
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_objects_of_prometheus_operator_have_what_it_needs():
+    """Its own schemas come with it alone."""
+    found = {each["kind"]: each for each in OBJECTS if each["kind"] in CUSTOM}
+    assert set(found) == CUSTOM
+    assert {each["apiVersion"] for each in found.values()} == {"monitoring.coreos.com/v1"}
+    monitor = found["ServiceMonitor"]["spec"]
+    [service] = [each for each in OBJECTS if each["kind"] == "Service"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert {each["port"] for each in monitor["endpoints"]} <= {port["name"] for port in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_query_can_be_parsed(query):
+    """A rule with an error keeps Prometheus from loading the others."""
+    assert series_of(query)
+
+
+def test_alerts_are_those_of_the_page():
+    """With their times and thresholds; each says what to do."""
+    told = {
+        row[0].strip("`"): row[2:] for row in table(OPERATING, "alert | measures | within | above | for | severity")
+    }
+    assert [alert["alert"] for alert in ALERTS] == list(told)
+    for alert in ALERTS:
+        within, above, lasts, severity = told[alert["alert"]]
+        ranges = set(re.findall(r"\[(\w+)\]", alert["expr"])) or {"-"}
+        thresholds = re.findall(r"> ([\d.]+)", alert["expr"])
+        assert (ranges, thresholds[0], alert.get("for", "-")) == ({within}, above, lasts)
+        assert alert["labels"] == {"severity": severity}
+        assert set(alert["annotations"]) == {"summary", "runbook"}
+        assert all(text.endswith(".") for text in alert["annotations"].values())
+
+
+def test_replicas_are_not_counted_twice():
+    """Each knows nearly all tasks, and only its own calls and failures."""
+    of_tasks = {"tasks", "batches", "enqueued_tokens", "oldest_waiting_seconds", "last_answer_timestamp_seconds"}
+    for query in QUERIES:
+        for name in re.findall(r"flyte_connector_openai_(\w+)", query):
+            wanted = "max" if name in of_tasks else "sum"
+            assert re.search(rf"\b{wanted}\b[^()]*(?:\([\w, ]*\) )?\((?:\w+\()?flyte_connector_openai_{name}\b", query)
+
+
+def test_panels_are_laid_out_without_overlap():
+    """From top to bottom, as an operator reads them, and no wider than Grafana's 24 columns."""
+    taken = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + column, place["y"] + row) for column in range(place["w"]) for row in range(place["h"])}
+        assert place["x"] + place["w"] <= 24
+        assert not taken & cells
+        taken |= cells
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"]) <= 12
+    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {"${datasource}"}
+
+
+def test_doctor_finds_nothing_missing_in_the_values(emulator, capsys, monkeypatch):
+    """Those of either chart hold what Flyte needs."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-any")
+    for names in (["flyte-binary"], ["flyte-core", "flyteconnector"]):
+        files = [argument for name in names for argument in ("--helm-values", str(DEPLOY / f"{name}-values.yaml"))]
+        main(["doctor", "--json", *files])
+        checks = json.loads(capsys.readouterr().out)["checks"]
+        helm = {check["name"]: check["outcome"] for check in checks if check["name"].startswith("Helm values")}
+        assert set(helm.values()) == {"ok"}
+        assert len(helm) == 6
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_connector_of_the_values_has_its_key_and_its_probe(connector, monkeypatch):
+    """Helm takes any name for a variable, and the service serves on the port of the image."""
+    [variable] = connector["podEnv"]
+    monkeypatch.setenv(variable["name"], "sk-operator")
+    assert find_api_key(None, in_connector=True).value == "sk-operator"
+    exposed = re.search(r"^EXPOSE (\d+) (\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert str(connector["readinessProbe"]["grpc"]["port"]) == exposed[1]
+    assert connector["podAnnotations"]["prometheus.io/port"] == exposed[2]
+
+
+def test_values_of_both_charts_say_the_same():
+    """Whichever Flyte was installed with."""
+    binary, own = CONNECTORS
+    assert {name: value for name, value in binary.items() if name != "enabled"} == own
+    assert FLYTES[0] == FLYTES[1]
+
+
+def test_settings_of_flyte_are_those_of_the_page():
+    """Each of them is explained there."""
+    rows = table(OPERATING, "setting | value | without it")
+    told = {name for row in rows for name in re.findall(r"`([\w-]+)`", row[0])} - {"flyte-binary"}
+    plugin = FLYTES[0]["plugins"]["connector-service"]
+    named = {"enabled-plugins", "supportedTaskTypes", *plugin["webApi"], *plugin["webApi"]["caching"]}
+    named |= set(plugin["defaultConnector"]) - {"endpoint", "insecure"}
+    assert named - {"caching"} == told
+
+
+def test_policy_lets_flyte_reach_the_connector_and_prometheus_its_metrics():
+    """And nobody else; port 8000 has no authentication."""
+    [policy] = [each for each in OBJECTS if each["kind"] == "NetworkPolicy"]
+    spec = policy["spec"]
+    assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+    assert all(rule["from"] for rule in spec["ingress"])
+    assert [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] == [[8000], [9090]]
+    assert {port["port"] for rule in spec["egress"] for port in rule["ports"]} == {53, 443}
+
+
+def test_pods_are_selected_by_one_label():
+    """The policy and the Service must mean the same pods, which the chart names."""
+    named = {
+        json.dumps(each["spec"].get("podSelector", {}).get("matchLabels") or each["spec"]["selector"])
+        for each in OBJECTS
+        if each["kind"] in ("NetworkPolicy", "Service")
+    }
+    assert named == {'{"app.kubernetes.io/name": "flyteconnector"}'}
+
+
+def test_files_are_listed_with_what_to_change():
+    """In deploy/README.md, each with how it is applied."""
+    rows = table((DEPLOY / "README.md").read_text(), "file | what it is | what to change | how to apply")
+    told = {re.search(r"\[`([\w.-]+)`\]", row[0])[1] for row in rows}
+    assert told == {path.name for path in DEPLOY.iterdir()} - {"README.md"}
+
+
+def test_no_image_is_anybodys():
+    """It is for the operator to say where the images are."""
+    assert {connector["image"]["repository"].split("/")[0] for connector in CONNECTORS} == {"registry.example"}
+
+
+def test_variable_of_a_project_on_the_page_is_its_key(monkeypatch):
+    """As the connector reads it."""
+    [values] = [yaml.safe_load(block) for _, _, block in blocks("yaml") if "podEnv" in block]
+    [variable] = values["podEnv"]
+    assert variable["name"] == "_FSEC_FLYTE_OPENAI_API_KEY__FRAUD-TEAM"
+    assert Path(DEPLOY / "flyteconnector-values.yaml").read_text().count(variable["name"]) == 1

@@ -31,13 +31,17 @@ def world(lone_world):
     return lone_world
 
 
+def families(world):
+    """What Prometheus would read."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.replicas[0].prometheus_port}/metrics") as page:
+        return list(text_string_to_metric_families(page.read().decode()))
+
+
 def metrics(world):
     """Each series of ours with its labels, and its value."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{world.replicas[0].prometheus_port}/metrics") as page:
-        families = list(text_string_to_metric_families(page.read().decode()))
     return {
         (sample.name.removeprefix(PREFIX), *sample.labels.values()): sample.value
-        for family in families
+        for family in families(world)
         for sample in family.samples
         if sample.name.startswith(PREFIX) and not sample.name.endswith(("_created", "_bucket"))
     }
@@ -45,39 +49,38 @@ def metrics(world):
 
 def labels(world):
     """The names of our metrics, with those of their labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{world.replicas[0].prometheus_port}/metrics") as page:
-        return {
-            family.name + ("_total" if family.type == "counter" else ""): {
-                label for sample in family.samples for label in sample.labels if label != "le"
-            }
-            for family in text_string_to_metric_families(page.read().decode())
-            if family.name.startswith(PREFIX) and not family.name.endswith("_created")
+    return {
+        family.name + ("_total" if family.type == "counter" else ""): {
+            label for sample in family.samples for label in sample.labels if label != "le"
         }
+        for family in families(world)
+        if family.name.startswith(PREFIX) and not family.name.endswith("_created")
+    }
 
 
-def test_page_lists_the_metrics_of_the_service(world):
-    """With their labels, and no others."""
+@pytest.fixture
+def busy_world(world):
+    """It has a task whose batch runs."""
     world.emulator.change(requests_per_second=3 / HOUR)
     node = world.node()
     for _ in range(2):
         world.propeller.round(node)
+    return world
+
+
+def test_page_lists_the_metrics_of_the_service(busy_world):
+    """With their labels, and no others."""
     counters = table(OPERATING, "counter | counts | alert when")
     others = table(OPERATING, "metric | labels | is | watch")
     told = {row[0].strip("`"): {"reason"} for row in counters}
     told |= {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in others}
-    assert labels(world) == told
+    assert labels(busy_world) == told
 
 
-def test_alerts_and_dashboard_ask_for_series_that_there_are(world):
+def test_alerts_and_dashboard_ask_for_series_that_there_are(busy_world):
     """A misspelt name or label is an alert that never comes."""
-    world.emulator.change(requests_per_second=3 / HOUR)
-    node = world.node()
-    for _ in range(2):
-        world.propeller.round(node)
-    with urllib.request.urlopen(f"http://127.0.0.1:{world.replicas[0].prometheus_port}/metrics") as page:
-        families = list(text_string_to_metric_families(page.read().decode()))
     served = {}
-    for sample in (sample for family in families for sample in family.samples):
+    for sample in (sample for family in families(busy_world) for sample in family.samples):
         served.setdefault(sample.name, set()).update(sample.labels)
     for query in QUERIES:
         for name, named in series_of(query).items():
@@ -140,15 +143,11 @@ def test_live_tasks_are_counted(world):
 
 
 @pytest.mark.long
-def test_task_that_is_asked_for_no_more_is_not_live(world):
+def test_task_that_is_asked_for_no_more_is_not_live(busy_world):
     """Another replica may have it, or nobody."""
-    world.emulator.change(requests_per_second=3 / HOUR)
-    node = world.node()
-    for _ in range(2):
-        world.propeller.round(node)
-    assert metrics(world)["tasks", "RUNNING"] == 1
-    world.advance(11 * MINUTE)
-    assert ("tasks", "RUNNING") not in metrics(world)
+    assert metrics(busy_world)["tasks", "RUNNING"] == 1
+    busy_world.advance(11 * MINUTE)
+    assert ("tasks", "RUNNING") not in metrics(busy_world)
 
 
 def test_log_lines_have_their_task_as_fields(world):

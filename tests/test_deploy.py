@@ -9,6 +9,7 @@ import promql_parser
 import pytest
 import yaml
 
+from flytekitplugins.openai import _client, _metrics
 from flytekitplugins.openai.__main__ import main
 from flytekitplugins.openai._credentials import find_api_key
 from tests.test_docs import OPERATING, ROOT, blocks, table
@@ -117,6 +118,52 @@ def test_panels_are_laid_out_without_overlap():
     assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {"${datasource}"}
 
 
+def threshold_of(name):
+    """The number that an alert compares with."""
+    [alert] = [alert for alert in ALERTS if alert["alert"] == name]
+    return float(re.findall(r"> ([\d.]+)", alert["expr"])[0])
+
+
+def test_red_of_the_dashboard_is_an_alert():
+    """What somebody is woken for is red, and nothing else is."""
+    red = {
+        panel["title"]: step["value"]
+        for panel in DASHBOARD["panels"]
+        for step in panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
+        if step["color"] == "red"
+    }
+    assert red == {
+        "Since OpenAI last answered": threshold_of("OpenAIIsNotHeardOf"),
+        "Longest wait for a submission": threshold_of("OpenAITasksWaitForHours"),
+        "Calls that met a limit (429)": threshold_of("OpenAILimitsCalls"),
+        "Slow calls: 95th percentile, by call": threshold_of("OpenAICallsAreSlow"),
+    }
+
+
+def test_calls_are_slow_before_they_are_given_up():
+    """And the histogram can tell, because one of its buckets ends there."""
+    assert threshold_of("OpenAICallsAreSlow") in _metrics.BUCKETS
+    assert threshold_of("OpenAICallsAreSlow") < _client.CALL_SECONDS
+
+
+def kept(given, model):
+    """What one of Grafana's classes keeps of a value of JSON."""
+    if isinstance(given, dict):
+        fields = model if isinstance(model, dict) else model.to_json()
+        return {name: kept(value, fields[name]) for name, value in given.items() if name in fields}
+    if isinstance(given, list):
+        return [kept(*pair) for pair in zip(given, model, strict=True)]
+    return model
+
+
+@pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
+def test_panel_has_no_field_that_grafana_does_not_know(panel):
+    """Its own classes drop those; Grafana ignores them, and shows something else."""
+    dashboards = pytest.importorskip("grafana_foundation_sdk.models.dashboard")
+    pytest.importorskip("grafana_foundation_sdk.cog.plugins").register_default_plugins()
+    assert kept(panel, dashboards.Panel.from_json(panel)) == panel
+
+
 def test_doctor_finds_nothing_missing_in_the_values(emulator, capsys, monkeypatch):
     """Those of either chart hold what Flyte needs."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-any")
@@ -147,6 +194,11 @@ def test_values_of_both_charts_say_the_same():
     assert FLYTES[0] == FLYTES[1]
 
 
+def test_flyte_binary_reads_the_list_of_timeouts():
+    """Its chart writes a map of them, and Flyte ignores a list where there is a map already."""
+    assert VALUES["flyte-binary"]["configuration"]["connectorService"] == {"defaultConnector": {"timeouts": None}}
+
+
 def test_settings_of_flyte_are_those_of_the_page():
     """Each of them is explained there."""
     rows = table(OPERATING, "setting | value | without it")
@@ -162,7 +214,11 @@ def test_policy_lets_flyte_reach_the_connector_and_prometheus_its_metrics():
     [policy] = [each for each in OBJECTS if each["kind"] == "NetworkPolicy"]
     spec = policy["spec"]
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
-    assert all(rule["from"] for rule in spec["ingress"])
+    [[flyte], [prometheus]] = [rule["from"] for rule in spec["ingress"]]
+    # As the charts label the pods, in the policy's own namespace.
+    callers = {"key": "app.kubernetes.io/name", "operator": "In", "values": ["flytepropeller", "flyte-binary"]}
+    assert flyte == {"podSelector": {"matchExpressions": [callers]}}
+    assert set(prometheus) == {"namespaceSelector", "podSelector"}
     assert [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] == [[8000], [9090]]
     assert {port["port"] for rule in spec["egress"] for port in rule["ports"]} == {53, 443}
 

@@ -1,7 +1,6 @@
-"""Flyte's settings in Helm values: the page's own pass, and each fault is told."""
+"""Flyte's settings in Helm values: those of deploy/ pass, and each fault is told."""
 
 import copy
-import re
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,17 @@ import yaml
 
 from flytekitplugins.openai.doctor.helm_values import check_helm_values
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operating-the-connector.md").read_text()
-BLOCKS = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
-# As the page has them: `enabled` is for flyte-binary.
-[CONNECTOR] = [block for block in BLOCKS if "podEnv" in block]
-[SETTINGS] = [block for block in BLOCKS if "tasks" in block]
+DEPLOY = Path(__file__).parents[2] / "deploy"
+BINARY = yaml.safe_load((DEPLOY / "flyte-binary-values.yaml").read_text())
+CONNECTOR, SETTINGS = BINARY["flyteconnector"], BINARY["configuration"]["inline"]
 FLYTE_LINES = ["enabled-plugins", "supportedTaskTypes", "maxSystemFailures", "waitForReady"]
 CONNECTOR_LINES = ["replicaCount", "API key"]
 
 
 def binary(settings=None, connector=None):
+    inline = copy.deepcopy(SETTINGS if settings is None else settings)
     return {
-        "configuration": {"inline": copy.deepcopy(SETTINGS if settings is None else settings)},
+        "configuration": {**copy.deepcopy(BINARY["configuration"]), "inline": inline},
         "flyteconnector": copy.deepcopy(CONNECTOR if connector is None else connector),
     }
 
@@ -49,9 +47,24 @@ def check(tmp_path):
 
 
 @pytest.mark.parametrize("values", [[binary()], [core(), own_release()], [own_release(), binary(connector={})]])
-def test_values_of_the_page_are_well(check, values):
+def test_values_of_deploy_are_well(check, values):
     """Of either chart, with the connector in it or as a release of its own."""
-    assert check(*values) == dict.fromkeys([*FLYTE_LINES, *CONNECTOR_LINES], ("ok", "set"))
+    lines = check(*values)
+    lines.pop("timeouts", None)
+    assert lines == dict.fromkeys([*FLYTE_LINES, *CONNECTOR_LINES], ("ok", "set"))
+
+
+@pytest.mark.parametrize(
+    ("own", "enabled", "outcome"),
+    [({"timeouts": None}, True, "ok"), ({"timeouts": {}}, True, "failed"), ({}, True, "failed"), ({}, False, "ok")],
+)
+def test_list_of_timeouts_that_flyte_would_ignore_is_told(check, own, enabled, outcome):
+    """The chart flyte-binary writes a map beside it, with the connector."""
+    values = binary(connector={**CONNECTOR, "enabled": enabled})
+    values["configuration"]["connectorService"] = {"defaultConnector": own}
+    found, text = check(values, own_release())["timeouts"]
+    assert found == outcome
+    assert ("timeouts: null" in text) == (outcome == "failed")
 
 
 def test_later_values_override(check):

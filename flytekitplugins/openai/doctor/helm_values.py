@@ -67,6 +67,8 @@ def check_helm_values(paths: Iterable[Path]) -> Iterator[Check]:
             yield failed(VALUES, f"{path} is not of the chart flyte-binary, flyte-core or flyteconnector; give it one")
             return
     yield from _checks(FLYTE_RULES, _settings(flyte) if flyte else None, "Flyte")
+    if "configuration" in flyte:
+        yield from _checks(BINARY_RULES, flyte, "flyte-binary")
     bundled = _map(flyte, "flyteconnector")
     if not connector and bundled.get("enabled") is True:
         connector = bundled
@@ -156,6 +158,20 @@ def _wait_for_ready(settings: Values) -> str:
     )
 
 
+def _timeouts(values: Values) -> str:
+    """The chart writes a map of timeouts with the connector, and of a map and a list Flyte takes the map."""
+    configuration = _map(values, "configuration")
+    wanted = _at(_lowered(_map(configuration, "inline")), "plugins", PLUGIN, "defaultconnector", "timeouts")
+    own = _map(_map(configuration, "connectorService"), "defaultConnector")
+    is_written = _map(values, "flyteconnector").get("enabled") is True and own.get("timeouts", {}) is not None
+    if not (isinstance(wanted, list) and is_written):
+        return ""
+    return (
+        "set configuration.connectorService.defaultConnector.timeouts: null; the chart writes a map there, and Flyte "
+        "ignores your list"
+    )
+
+
 def _replicas(values: Values) -> str:
     if _number(values.get("replicaCount")) >= LEAST_REPLICAS:
         return ""
@@ -181,6 +197,7 @@ FLYTE_RULES = (
     _Rule("maxSystemFailures", _system_failures),
     _Rule("waitForReady", _wait_for_ready),
 )
+BINARY_RULES = (_Rule("timeouts", _timeouts),)
 CONNECTOR_RULES = (_Rule("replicaCount", _replicas), _Rule("API key", _key))
 
 

@@ -205,6 +205,7 @@ def test_connector_ends_while_it_starts(start, tmp_path, monkeypatch, number):
     assert container.end(number) == 0
 
 
+@pytest.mark.long
 def test_other_commands_of_pyflyte_work_in_the_image(path):
     """`pyflyte` there is only different for a service."""
     run = subprocess.run(["pyflyte", "serve", "--help"], capture_output=True, text=True, check=True)

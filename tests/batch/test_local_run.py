@@ -163,6 +163,7 @@ def start_script(emulator, directory, *, beginning=""):
     return subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_interrupted_run_cancels_its_batch(openai_emulator, tmp_path):
     """An abandoned batch is billed."""
     run = start_script(openai_emulator, tmp_path)

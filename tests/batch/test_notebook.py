@@ -94,6 +94,7 @@ def slow_emulator(openai_emulator):
     return openai_emulator
 
 
+@pytest.mark.long
 def test_interrupted_cell_cancels_its_batch(notebook, slow_emulator):
     """The notebook keeps working."""
     notebook.run(SETUP)

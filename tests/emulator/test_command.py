@@ -60,6 +60,7 @@ def test_command_is_an_emulator_of_its_own(tmp_path, sdk):
         assert process.end(signal.SIGINT) == 0
 
 
+@pytest.mark.long
 def test_command_behaves_as_azure_when_asked_to(tmp_path, sdk):
     """`--azure` sets the flavour of every batch."""
     with start(tmp_path, "--azure") as process:
@@ -94,6 +95,7 @@ def make_large_form(megabytes):
     return (part for part in (head, *[line] * megabytes, tail)), size
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_large_upload_goes_to_disk(tmp_path, sdk):
     """However large an upload, the emulator holds little of it in memory."""

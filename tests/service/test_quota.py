@@ -36,6 +36,7 @@ def test_full_queue_is_waited_out(world):
     )
 
 
+@pytest.mark.long
 def test_waits_grow_to_half_an_hour(world):
     """After 1, 2, 4, ... minutes, by the number of refusals that OpenAI itself remembers."""
     world.emulator.change(enqueued_tokens=0)

@@ -113,6 +113,7 @@ def test_too_many_creations_are_waited_out_while_others_run(world):
     assert len(refused) <= 4
 
 
+@pytest.mark.long
 def test_submission_goes_on_in_the_next_poll_when_time_is_up(world):
     """A call has eight seconds, and a hundred batches take longer to make."""
     world.emulator.order(CallFault(**CREATE, delay=2.5, times=3))

@@ -89,6 +89,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", [*ODD_LISTS, *FAULTS])
 def test_odd_list_loses_nothing(world, trouble):
     """Each task ends after its batch has, and nothing is bought twice."""

@@ -53,6 +53,7 @@ def test_refusal_is_the_users_error_and_final(container, tmp_path):
     assert "Traceback" not in error.message
 
 
+@pytest.mark.long
 def test_trouble_that_may_pass_counts_against_retries(container, openai_emulator, tmp_path):
     """A user's recoverable error is retried as often as `retries` says, a fault of the system four times."""
     openai_emulator.order(CallFault(method="POST", path="/v1/files", status=503, headers={"x-should-retry": "false"}))
@@ -144,6 +145,7 @@ def test_step_that_fails_leaves_its_report(container, openai_emulator, tmp_path)
     assert "The step failed." in (outputs / "deck.html").read_text()
 
 
+@pytest.mark.long
 def test_step_without_a_deck_has_none(container, openai_emulator, tmp_path):
     """Some would rather not have their ids and messages in the console."""
     outputs = collect(container, openai_emulator, tmp_path, enable_deck=False)

@@ -195,3 +195,18 @@ def test_scope_is_of_names_that_flyte_gives(names):
     """They become part of a secret's name, and of a path."""
     with pytest.raises(ValueError, match="no names of a project and a domain"):
         KeyScope(*names)
+
+
+def test_key_that_is_no_text_does_not_become_the_common_one(monkeypatch, tmp_path):
+    """As a shell of Windows writes it; nor does one that may not be read."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-common")
+    context = FlyteContextManager.current_context().user_space_params
+    monkeypatch.setattr(context.secrets, "_base_dir", str(tmp_path))
+    path = tmp_path / "flyte_openai_api_key__a-team"
+    path.write_bytes("sk-1".encode("utf-16"))
+    with pytest.raises(MissingAPIKeyError, match="cannot be read as text; store it again as one line"):
+        scope_of("a-team", "production")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(MissingAPIKeyError, match="correct its permissions"):
+        scope_of("a-team", "production")

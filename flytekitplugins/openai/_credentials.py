@@ -107,6 +107,11 @@ def common_key_is_for_all() -> bool:
 def _look_up(name: SecretName) -> str | None:
     try:
         value = flytekit.current_context().secrets.get(group=name.group, key=name.key, group_version=name.group_version)
+    except UnicodeDecodeError:
+        raise MissingAPIKeyError(f"Secret {name} cannot be read as text; store it again as one line.") from None
+    except OSError as error:
+        sentence = f"{error.filename} cannot be read ({error.strerror}); correct its permissions"
+        raise MissingAPIKeyError(sentence) from None
     except ValueError:
         return None
     # A key with a newline at its end reaches the user as a bare "Connection error."

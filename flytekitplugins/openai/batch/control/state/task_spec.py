@@ -85,7 +85,9 @@ class TaskSpec:
     @property
     def unique_name(self) -> str:
         """A name that no other task has."""
-        return f"task {self.key.tag}" if self.key is not None else f"batch {self.batch_id!r}"
+        name = f"task {self.key.tag}" if self.key is not None else f"batch {self.batch_id!r}"
+        # Flyte may create a task again after its project got a key; nothing of another account is known of it then.
+        return f"{name} of {self.key_scope}" if self.flyte_project else name
 
     @property
     def display_name(self) -> str:

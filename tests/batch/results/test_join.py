@@ -215,6 +215,19 @@ def test_request_that_was_run_again_without_having_been_run_is_an_error(tmp_path
         list(merge([first, again]))
 
 
+def make_counted_answer(custom_id):
+    """An answer in OpenAI's form, which is read together with others."""
+    usage = {"prompt_tokens": 1, "completion_tokens": 1}
+    return make_answer(custom_id, body={"choices": [{"finish_reason": "stop"}], "usage": usage})
+
+
+def test_answers_that_are_read_together_go_to_their_requests(tmp_path):
+    """All of a file at once, in another order than the requests."""
+    ids = [f"r-{number}" for number in range(20)]
+    round_ = make_round(tmp_path, [(0, ids)], [[make_counted_answer(custom_id) for custom_id in reversed(ids)]])
+    assert [(custom_id, json.loads(line)["custom_id"]) for custom_id, _, line in round_.rows()] == [(i, i) for i in ids]
+
+
 @st.composite
 def runs(draw):
     """What one or more rounds may have come to: who was in which shard, and what came back, in any order."""
@@ -228,7 +241,7 @@ def runs(draw):
         index = [(chance.randrange(shards), [custom_id]) for custom_id in asked]
         contents = [[[], []] for _ in range(shards)]
         for number, [custom_id] in index:
-            line = chance.choice([make_answer, make_answer, make_refusal, make_lost, None])
+            line = chance.choice([make_answer, make_counted_answer, make_counted_answer, make_refusal, make_lost, None])
             if line is not None:
                 contents[number][chance.randrange(2)].append(line(custom_id))
         for files in contents:

@@ -188,18 +188,21 @@ def count_tokens(lines: Iterable[ResultLine | AnswerLine], consumption: Consumpt
     ]
     if not CUT_OFF.isdisjoint(stops):
         consumption.cut_off += sum(stop in CUT_OFF for stop in stops)
-    for model in dict.fromkeys([body.model for body in bodies]):
-        usages = [usage for body in bodies if body.model == model and (usage := body.usage)]
-        inputs = [usage.input_tokens or usage.prompt_tokens for usage in usages]
-        outputs = [usage.output_tokens or usage.completion_tokens for usage in usages]
-        if 0 in inputs:
-            # Every answer takes some: it has other names for them, or none.
-            used = [number for number, read in enumerate(inputs) if read or outputs[number]]
-            usages = [usages[number] for number in used]
-            inputs = [inputs[number] for number in used]
-            outputs = [outputs[number] for number in used]
+    by_model: dict[str, list[_Usage]] = {}
+    for body in bodies:
+        if body.usage is not None:
+            by_model.setdefault(body.model, []).append(body.usage)
+    for model, found in by_model.items():
+        # Every answer takes some: it has other names for them, or none.
+        usages = [
+            usage
+            for usage in found
+            if usage.input_tokens or usage.prompt_tokens or usage.output_tokens or usage.completion_tokens
+        ]
         if not usages:
             continue
+        inputs = [usage.input_tokens or usage.prompt_tokens for usage in usages]
+        outputs = [usage.output_tokens or usage.completion_tokens for usage in usages]
         of_inputs = [usage.input_tokens_details or usage.prompt_tokens_details for usage in usages]
         of_outputs = [usage.output_tokens_details or usage.completion_tokens_details for usage in usages]
         cached = sum([details.cached_tokens for details in of_inputs if details])

@@ -130,8 +130,16 @@ def test_key_of_nobody_is_told(keys_of_teams, monkeypatch, name):
         "failed",
         f"the variable _FSEC_FLYTE_OPENAI_API_KEY__{name} is nobody's key; name it after a project of Flyte's as it is "
         "written, and after its domain, such as FLYTE_OPENAI_API_KEY__my-team or "
-        "FLYTE_OPENAI_API_KEY__my-team__production",
+        "FLYTE_OPENAI_API_KEY__my-team__production; a file in small letters",
     )
+
+
+@pytest.mark.parametrize("name", ["FLYTE_OPENAI_API_KEY__research", "flyte_openai_api_key__Research"])
+def test_file_in_capitals_is_told(keys_of_teams, name):
+    """flytekit looks for small letters, and the project would use the common key."""
+    (keys_of_teams / name).write_text("sk-research")
+    [nobodys] = [each for each in find_keys(in_connector=True) if each.account is None]
+    assert nobodys.check.text.startswith(f"the file {keys_of_teams / name} is nobody's key; name it after a project")
 
 
 def test_common_key_may_be_missing_where_it_is_for_nobody(keys_of_teams, monkeypatch):

@@ -93,7 +93,7 @@ def _keys_of_projects() -> Iterator[FoundKey]:
             continue
         text = (
             f"the {where} is nobody's key; name it after a project of Flyte's as it is written, and after its domain, "
-            f"such as {OPENAI_API_KEY}__my-team or {OPENAI_API_KEY}__my-team__production"
+            f"such as {OPENAI_API_KEY}__my-team or {OPENAI_API_KEY}__my-team__production; a file in small letters"
         )
         yield FoundKey(failed(f"{KEY} of {'__'.join(parts)}", text))
 
@@ -111,11 +111,15 @@ def _names_of_projects() -> dict[tuple[str, ...], str]:
     prefix = SecretName(f"{OPENAI_API_KEY}__")
     variable, path = secrets.get_secrets_env_var(key=prefix.key), Path(secrets.get_secrets_file(key=prefix.key))
     variables = {name: f"variable {name}" for name in os.environ if name.startswith(variable)}
-    files = {each.name: f"file {each}" for each in path.parent.glob(f"{path.name}*")}
+    listed = path.parent.iterdir() if path.parent.is_dir() else ()
+    files = {each.name: f"file {each}" for each in listed if each.name.lower().startswith(path.name)}
     return {
-        tuple(name[len(begin) :].lower().split("__")): where
-        for begin, found in ((path.name, files), (variable, variables))
-        for name, where in found.items()
+        **{tuple(name[len(variable) :].lower().split("__")): where for name, where in variables.items()},
+        # flytekit looks for a file in small letters alone: one with capitals is no project's, whatever it says.
+        **{
+            tuple(name[len(path.name) :].split("__")) if name.islower() else (name,): where
+            for name, where in files.items()
+        },
     }
 
 

@@ -589,16 +589,45 @@ def test_interrupt_leaves_nothing_behind(openai_emulator, files_left):
     """Ctrl-C while a real batch runs cancels it, and deletes its file."""
     openai_emulator.change(validating=3_600)
     command = [sys.executable, "-m", "flytekitplugins.openai", "doctor", "--no-connector", "--submit"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 30
-    while not any(
-        call.path.startswith("/v1/batches/batch_") and call.method == "GET" for call in openai_emulator.calls
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not any(
+                call.path.startswith("/v1/batches/batch_") and call.method == "GET" for call in openai_emulator.calls
+            ):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode != 0
+    with make_client(openai_emulator, api_key="sk-emulator") as client:
+        assert [batch.status for batch in client.batches.list()] == ["cancelled"]
+    assert files_left("sk-emulator") == []
+
+
+# The doctor as a command, whose pauses are interrupted in the middle of what Python drops errors of.
+INTERRUPTED_IN_A_DESTRUCTOR = """
+import os, signal, sys, time
+class Interrupting:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.getpid()
+time.sleep = lambda seconds: Interrupting() and None
+from flytekitplugins.openai.__main__ import main
+sys.exit(main(["doctor", "--no-connector", "--submit"]))
+"""
+
+
+@pytest.mark.long
+def test_interrupt_that_python_drops_is_not_lost(openai_emulator, files_left):
+    """A handler's error is printed and dropped in the middle of a destructor, and the batch would run on."""
+    openai_emulator.change(validating=3_600)
+    command = [sys.executable, "-c", INTERRUPTED_IN_A_DESTRUCTOR]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert "Exception ignored in: <function Interrupting.__del__" in run.stderr
     with make_client(openai_emulator, api_key="sk-emulator") as client:
         assert [batch.status for batch in client.batches.list()] == ["cancelled"]
     assert files_left("sk-emulator") == []

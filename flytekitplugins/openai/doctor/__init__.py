@@ -14,6 +14,7 @@ In: the environment, the keys that it holds, OpenAI's answers to a dozen small c
     permissions   what a key may do
     shared_files  whether two keys see the same files
     submission    a real batch of one request
+    interrupt     keeps Ctrl-C from being lost
     helm_values   Flyte's settings in Helm values (pure)
 """
 

@@ -12,6 +12,7 @@ from flytekitplugins.openai._text import plural, tidied
 
 from .caller import Caller, Deadline
 from .findings import Check, failed, passed
+from .interrupt import NotedInterrupt
 from .permissions import NOT_A_FILE, RECENT, remove_file, upload
 from .reply import Reply, problem_with
 
@@ -64,12 +65,14 @@ class RealBatch:
         self._seconds = submission.seconds
         self._batch: Mapping[str, Any] = {}
         self._files: set[str] = set()
+        self._interrupt = NotedInterrupt()
 
     def run(self) -> Check:
         """Submit it, wait for it, read its result, and clean up."""
         started = time.monotonic()
         try:
-            problem = self._submit() or self._wait() or self._read()
+            with self._interrupt:
+                problem = self._submit() or self._wait() or self._read()
         finally:
             left = self._clean_up()
         if problem or left:
@@ -144,6 +147,7 @@ class RealBatch:
                 pause = PAUSES_SECONDS[min(polls, len(PAUSES_SECONDS)) - 1]
                 time.sleep(min(pause, max(deadline.left(), 0)))
             polls += 1
+            self._interrupt.raise_again()
             # A poll that fails is made again.
             self._keep(self._connector.call(self._retrieve, despite_deadline=True))
         return True

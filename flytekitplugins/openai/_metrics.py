@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -42,7 +44,7 @@ class Census:
         tasks: How many are in each phase.
         batches: How many of their batches have each status.
         enqueued_tokens: The prompt tokens of their batches that have not ended, as far as they are known.
-        oldest_waiting: For how many seconds the task has waited that has waited longest; 0 if none waits.
+        oldest_waiting: The longest time that any task has waited, in seconds; 0 if none waits.
     """
 
     tasks: Counter[str] = field(default_factory=Counter)
@@ -71,7 +73,10 @@ class _Metrics:
     last_answer: prometheus_client.Gauge
 
 
-_made: list[_Metrics] = []
+logger = logging.getLogger("flytekitplugins.openai")
+# Empty before the first call of Flyte's; nothing but `None` in it if there can be no metrics.
+_made: list[_Metrics | None] = []
+_making = threading.Lock()
 _watched: WeakSet[_HasTasks] = WeakSet()
 
 
@@ -81,29 +86,38 @@ def count_from_zero() -> None:
     Prometheus does not see a counter grow that appears with its first failure, and an alert on its growth would miss
     that failure. The connector's verbs call this, and not the import, because every `pyflyte` imports this package.
     """
-    if not _made:
-        try:
-            from prometheus_client import REGISTRY, Counter, Gauge, Histogram  # noqa: PLC0415 (in an extra of flytekit's)
-        except ImportError:
-            return
+    with _making:
+        if not _made:
+            _made.append(_make())
+
+
+def _make() -> _Metrics | None:
+    try:
+        from prometheus_client import REGISTRY, Counter, Gauge, Histogram  # noqa: PLC0415 (in an extra of flytekit's)
+    except ImportError:
+        return None
+    try:
         failures = {what: Counter(f"{PREFIX}_{what}_total", told, ["reason"]) for what, told in FAILURES.items()}
         for counter in failures.values():
             for reason in REASONS:
                 counter.labels(reason=reason)
-        _made.append(
-            _Metrics(
-                failures,
-                Histogram(
-                    f"{PREFIX}_call_seconds",
-                    "How long OpenAI took to answer a call, in seconds.",
-                    ["call", "status"],
-                    buckets=BUCKETS,
-                ),
-                Gauge(f"{PREFIX}_calls_under_way", "Calls that OpenAI has not answered yet."),
-                Gauge(f"{PREFIX}_last_answer_timestamp_seconds", "When OpenAI last answered, in Unix seconds."),
-            )
+        metrics = _Metrics(
+            failures,
+            Histogram(
+                f"{PREFIX}_call_seconds",
+                "How long OpenAI took to answer a call, in seconds.",
+                ["call", "status"],
+                buckets=BUCKETS,
+            ),
+            Gauge(f"{PREFIX}_calls_under_way", "Calls that OpenAI has not answered yet."),
+            Gauge(f"{PREFIX}_last_answer_timestamp_seconds", "When OpenAI last answered, in Unix seconds."),
         )
         REGISTRY.register(_LiveTasks())
+    except ValueError:
+        # The names are taken. No task fails for it.
+        logger.exception("the connector has no metrics")
+        return None
+    return metrics
 
 
 def count_failure(what: str, *, reason: str) -> None:
@@ -115,7 +129,8 @@ def count_failure(what: str, *, reason: str) -> None:
         reason: The value of the label `reason`: an HTTP status, or a word.
     """
     count_from_zero()
-    for metrics in _made:
+    [metrics] = _made
+    if metrics is not None:
         metrics.failures[what].labels(reason=reason).inc()
 
 
@@ -126,10 +141,10 @@ def call_to_openai(call: str) -> Iterator[None]:
     Args:
         call: The SDK's name of it, such as `batches.retrieve`.
     """
-    if not _made:
+    metrics = _made[0] if _made else None
+    if metrics is None:
         yield
         return
-    [metrics] = _made
     status, began_at = "200", time.monotonic()
     metrics.calls_under_way.inc()
     try:
@@ -184,5 +199,5 @@ class _LiveTasks:
             f"{PREFIX}_enqueued_tokens", "Prompt tokens of the batches that have not ended, if known.", value=tokens
         )
         yield GaugeMetricFamily(
-            f"{PREFIX}_oldest_waiting_seconds", "For how long the task waits that has waited longest.", value=waiting
+            f"{PREFIX}_oldest_waiting_seconds", "The longest time that any task has waited, in seconds.", value=waiting
         )

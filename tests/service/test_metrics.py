@@ -170,3 +170,12 @@ def test_log_lines_have_their_task_as_fields(world):
         "levelname": "WARNING",
     }
     assert line["message"].startswith("node 'n0' of execution 'f1': Could not look up batch")
+
+
+def test_log_line_of_a_refused_task_says_whose_it_is(world):
+    """Though nothing of the task could be read."""
+    node = world.node(config={"metadata": {"flyte_execution": "another's"} | {f"e{n}": "" for n in range(16)}})
+    world.run(node, seconds=HOUR)
+    [line] = [json.loads(line) for line in world.log().splitlines() if "too many properties" in line]
+    fields = {name: line[name] for name in ("execution", "project", "domain", "node")}
+    assert fields == {"execution": "f1", "project": "project", "domain": "development", "node": "n0"}

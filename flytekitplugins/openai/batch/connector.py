@@ -25,7 +25,7 @@ from flytekitplugins.openai.exceptions import InvalidInputError, InvalidMetadata
 from .control.failure_log import record_failure
 from .control.flyte_resource import as_logs, as_metrics, as_resource
 from .control.policy import batch_phase
-from .control.read_task import read_account, read_files, read_scope, read_task
+from .control.read_task import read_account, read_files, read_name, read_scope, read_task
 from .control.state.metadata_encoding import MAX_BYTES, decode_fields, encode_fields
 from .control.state.snapshot import canonical_status
 from .control.state.task_spec import TaskSpec
@@ -144,13 +144,13 @@ class BatchEndpointConnector(AsyncConnectorBase):
         except OpenAIPluginError as error:
             if not output_prefix:
                 raise
-            name = f"task {task_template.id.name!r}"
-            record_failure("refused_tasks", error, task=name, last=True)
+            task = read_name(task_template.id.name, task_execution_metadata)
+            record_failure("refused_tasks", error, task=task, last=True)
             account = read_account(custom, scope or COMMON)
             metadata = BatchEndpointMetadata(**account, batch_id="", refused=str(error))
             # Without a scope there is no key whose files they would be.
             if custom.get("delete_files") and scope is not None:
-                await self._tasks.delete_files(metadata, read_files(inputs)[0] or [], task=name)
+                await self._tasks.delete_files(metadata, read_files(inputs)[0] or [], task=task)
             return metadata
         # Without a key nothing will find the batch again, so nothing may submit it again.
         request = metadata.request if metadata.key is not None else None

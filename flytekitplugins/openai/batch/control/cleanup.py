@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from .batches_api import BatchesAPI
-from .failure_log import log_left_files
-from .state.task_spec import TaskSpec
+from .failure_log import Subject, log_left_files
 
 __all__ = ["delete_input_files"]
 
@@ -15,7 +14,7 @@ __all__ = ["delete_input_files"]
 SECONDS = 3.0
 
 
-async def delete_input_files(api: BatchesAPI, file_ids: Sequence[str], *, task: TaskSpec | str) -> None:
+async def delete_input_files(api: BatchesAPI, file_ids: Sequence[str], *, task: Subject) -> None:
     """Delete the uploaded files of a task. Never raises.
 
     A file that cannot be deleted is logged; OpenAI keeps it for 30 days.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from flytekitplugins.openai._flyte import is_local_run
 from flytekitplugins.openai._metrics import count_failure
@@ -13,21 +15,47 @@ from flytekitplugins.openai.exceptions import OpenAIPluginError
 from .state.snapshot import BatchSnapshot
 from .state.task_spec import TaskSpec
 
-__all__ = ["log_batch_errors", "log_left_files", "log_recovery", "log_waiting", "record_failure", "sentence_of"]
+__all__ = [
+    "Named",
+    "log_batch_errors",
+    "log_left_files",
+    "log_recovery",
+    "log_waiting",
+    "record_failure",
+    "sentence_of",
+]
 
 # Not flytekit's logger, which `pyflyte` silences without `--verbose`.
 logger = logging.getLogger("flytekitplugins.openai")
 
 
-def record_failure(
-    metric: str, error: Exception, *, task: TaskSpec | str, first: bool = True, last: bool = False
-) -> None:
+class Subject(Protocol):
+    """What a line of the log is about, such as a `TaskSpec`."""
+
+    @property
+    def display_name(self) -> str:
+        """For people."""
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """For a program that reads the log."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """Anything else than a `TaskSpec`, by its name."""
+
+    display_name: str
+    log_fields: dict[str, str] = field(default_factory=dict)
+
+
+def record_failure(metric: str, error: Exception, *, task: Subject, first: bool = True, last: bool = False) -> None:
     """Count a failure, and log it if it is the first or the last of a streak.
 
     Args:
         metric: As `count_failure` takes it.
         error: What happened.
-        task: What failed: a task, or anything else by its name.
+        task: What failed.
         first: Whether it is the first of a streak.
         last: Whether it will not be retried.
     """
@@ -62,23 +90,21 @@ def log_waiting(reason: str, *, task: TaskSpec) -> None:
     _log(logging.WARNING, task, f"{reason}.")
 
 
-def log_left_files(left: int, of: int, reason: object, *, task: TaskSpec | str) -> None:
+def log_left_files(left: int, of: int, reason: object, *, task: Subject) -> None:
     """Log how many input files of a task were not deleted; OpenAI keeps them for 30 days."""
     _log(logging.WARNING, task, f"{left} of {of} files at OpenAI were not deleted: {reason}", always=True)
 
 
 def _log(
     level: int,
-    task: TaskSpec | str,
+    task: Subject,
     sentence: str,
     *,
     error: Exception | None = None,
     batch: str = "",
     always: bool = False,
 ) -> None:
-    """Log a sentence about a task, with the fields of `TaskSpec.log_fields` for a program that reads it."""
-    name, fields = (task, {}) if isinstance(task, str) else (task.display_name, task.log_fields)
-    fields |= {"batch": batch} if batch else {}
+    fields = task.log_fields | ({"batch": batch} if batch else {})
     # In a local run the progress line says it.
     shown_at = logging.DEBUG if is_local_run() and not always else level
-    logger.log(shown_at, "%s: %s", one_line(name), one_line(sentence), exc_info=error, extra=fields)
+    logger.log(shown_at, "%s: %s", one_line(task.display_name), one_line(sentence), exc_info=error, extra=fields)

@@ -16,11 +16,11 @@ from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.records.manifest import Manifest
 from flytekitplugins.openai.exceptions import InvalidInputError
 
+from .failure_log import Named
 from .policy.creation_body import METADATA_ENTRIES, check_request, creation_body
-from .state.task_spec import TaskSpec
+from .state.task_spec import TaskSpec, log_fields
 
-__all__ = ["read_account", "read_files", "read_scope", "read_task"]
-
+__all__ = ["read_account", "read_files", "read_name", "read_scope", "read_task"]
 
 ACCOUNT_NAMES = {"openai_org": "openai_organization", "openai_project": "openai_project"}
 
@@ -85,6 +85,11 @@ def read_scope(execution: TaskExecutionMetadata | None) -> KeyScope:
         return scope_of(None, None)
     by_whom = task.node_execution_id.execution_id
     return scope_of(by_whom.project, by_whom.domain)
+
+
+def read_name(task_name: str, execution: TaskExecutionMetadata | None) -> Named:
+    """A task of which nothing else could be read, for the log."""
+    return Named(f"task {task_name!r}", log_fields(_read_tags(execution)))
 
 
 def read_account(custom: Mapping[str, Any], scope: KeyScope) -> dict[str, Any]:

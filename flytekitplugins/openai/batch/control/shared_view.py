@@ -11,7 +11,7 @@ from typing import Any
 
 from flytekitplugins.openai.exceptions import UnavailableError
 
-from .failure_log import record_failure
+from .failure_log import Named, record_failure
 from .policy.poll_source import is_behind, is_page_cheaper, needs_no_look_up
 from .state.batch_list import BatchList, Fetch
 from .state.snapshot import BatchSnapshot
@@ -207,7 +207,7 @@ class SharedView:
 
     def _distrust(self, error: Exception, *, seconds: float) -> None:
         self._trusted_from = time.time() + seconds
-        record_failure("list_failures", error, task="the list of batches", first=not self._is_failing)
+        record_failure("list_failures", error, task=Named("the list of batches"), first=not self._is_failing)
         self._is_failing = True
 
 

@@ -23,7 +23,7 @@ from flytekitplugins.openai.exceptions import (
 from .batches_api import BatchesAPI
 from .cancellation import BackgroundCancellations
 from .cleanup import delete_input_files
-from .failure_log import log_batch_errors, log_recovery, log_waiting, record_failure, sentence_of
+from .failure_log import Subject, log_batch_errors, log_recovery, log_waiting, record_failure, sentence_of
 from .live_tasks import LiveTasks
 from .observer import Observer
 from .policy.retry_policy import backoff_seconds, input_file_is_invisible, is_final_refusal, is_rate_limited
@@ -155,7 +155,7 @@ class TaskController:
             raise UnavailableError("The task has no batch yet.")
         return list(current.values())
 
-    async def delete_files(self, spec: TaskSpec, file_ids: Sequence[str], *, task: str) -> None:
+    async def delete_files(self, spec: TaskSpec, file_ids: Sequence[str], *, task: Subject) -> None:
         """Delete the input files of a task that was refused, as far as that is possible. Never raises."""
         try:
             await delete_input_files(BatchesAPI(_account(spec)), file_ids, task=task)

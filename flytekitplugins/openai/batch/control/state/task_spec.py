@@ -10,7 +10,7 @@ from flytekitplugins.openai._secret_names import KeyScope
 from flytekitplugins.openai.batch.idempotency_key import IdempotencyKey
 from flytekitplugins.openai.batch.records.manifest import Manifest
 
-__all__ = ["TaskSpec"]
+__all__ = ["TaskSpec", "log_fields"]
 
 
 @dataclass
@@ -98,11 +98,17 @@ class TaskSpec:
     @property
     def log_fields(self) -> dict[str, str]:
         """Which task a line of a log is about, for a program that reads it."""
-        named = {name: self._metadata.get(f"flyte_{name}") for name in ("execution", "project", "domain", "node")}
-        found = {**named, "batch": self.batch_id}
-        return {name: str(value) for name, value in found.items() if value}
+        # A task's config may have entries of these names, but it cannot say whose key is used.
+        certain = {"project": self.flyte_project, "domain": self.flyte_domain, "batch": self.batch_id}
+        return log_fields(self._metadata) | {name: value for name, value in certain.items() if value}
 
     @property
     def _metadata(self) -> Mapping[str, Any]:
         metadata = (self.request or {}).get("metadata")
         return metadata if isinstance(metadata, Mapping) else {}
+
+
+def log_fields(tags: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of a log's line from the metadata of a batch, which says where it comes from."""
+    named = {name: tags.get(f"flyte_{name}") for name in ("execution", "project", "domain", "node")}
+    return {name: str(value) for name, value in named.items() if value}

@@ -134,7 +134,8 @@ def test_task_has_the_narrowest_key_of_its_project(monkeypatch, stored, domain, 
     for name in stored:
         monkeypatch.setenv(f"_FSEC_FLYTE_OPENAI_API_KEY{name}", f"sk{name}")
     assert scope_of("a-team", domain) == scope
-    assert find_api_key(None, in_connector=True, scope=scope).value in ("sk-common", *(f"sk{name}" for name in stored))
+    own = {COMMON: "sk-common", TEAM: "sk__A-TEAM", TEAM_LIVE: "sk__A-TEAM__PRODUCTION"}
+    assert find_api_key(None, in_connector=True, scope=scope).value == own[scope]
 
 
 def test_key_of_a_project_is_read_from_a_file_at_every_call(monkeypatch, tmp_path):

@@ -63,7 +63,7 @@ def scope_of(project: str | None, domain: str | None) -> KeyScope:
     """The scope whose key the connector uses for a task: of its own ones the narrowest that has a key, or everybody's.
 
     Args:
-        project: The task's Flyte project, by Flyte's own word; `None` if Flyte did not say.
+        project: The task's Flyte project, as Flyte reports it; `None` if Flyte did not say.
         domain: Its domain.
 
     Raises:

@@ -8,7 +8,7 @@ from flytekit.configuration import SecretsConfig
 from flytekit.core.context_manager import SecretsManager
 
 from flytekitplugins.openai._secret_names import KeyScope, SecretName
-from flytekitplugins.openai.doctor.keys import find_keys, find_upload_key, secret_name
+from flytekitplugins.openai.doctor.keys import check_names_beside_keys, find_keys, find_upload_key, secret_name
 
 NAMED = SecretName("key", "team")
 
@@ -128,8 +128,8 @@ def test_key_of_nobody_is_told(keys_of_teams, monkeypatch, name):
     [nobodys] = [each for each in find_keys(in_connector=True) if each.account is None]
     assert told(nobodys) == (
         "failed",
-        f"the variable _FSEC_FLYTE_OPENAI_API_KEY__{name} is nobody's key; name it after a project of Flyte's as it is "
-        "written, and after its domain, such as FLYTE_OPENAI_API_KEY__my-team or "
+        f"the variable _FSEC_FLYTE_OPENAI_API_KEY__{name} matches no project; name it after a project of Flyte's as it "
+        "is written, and after its domain, such as FLYTE_OPENAI_API_KEY__my-team or "
         "FLYTE_OPENAI_API_KEY__my-team__production; a file in small letters",
     )
 
@@ -139,7 +139,20 @@ def test_file_in_capitals_is_told(keys_of_teams, name):
     """flytekit looks for small letters, and the project would use the common key."""
     (keys_of_teams / name).write_text("sk-research")
     [nobodys] = [each for each in find_keys(in_connector=True) if each.account is None]
-    assert nobodys.check.text.startswith(f"the file {keys_of_teams / name} is nobody's key; name it after a project")
+    assert nobodys.check.text.startswith(f"the file {keys_of_teams / name} matches no project; name it after a project")
+
+
+@pytest.mark.parametrize("name", ["FLYTE_OPENAI_ORG_ID__FRAUD-TEAM", "FLYTE_OPENAI_PROJECT_ID__RESEARCH"])
+def test_organization_or_project_without_a_key_is_told(keys_of_teams, monkeypatch, name):
+    """The key of another domain of the project does not have it, and calls would go without it."""
+    monkeypatch.setenv(f"_FSEC_{name}", "its-name")
+    [unused] = check_names_beside_keys()
+    what, _, whose = name.removeprefix("FLYTE_OPENAI_").partition("__")
+    assert unused.name == f"{ {'ORG_ID': 'organization', 'PROJECT_ID': 'project'}[what] } of {whose.lower()}"
+    assert (unused.outcome, unused.text) == (
+        "failed",
+        f"the variable _FSEC_{name} is used with no key; end its name as that of the key that it belongs to",
+    )
 
 
 def test_common_key_may_be_missing_where_it_is_for_nobody(keys_of_teams, monkeypatch):

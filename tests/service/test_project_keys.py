@@ -1,6 +1,7 @@
 """A key for each Flyte project: whatever happens, nothing of one account is ever asked for with another's key."""
 
 import re
+from functools import partial
 
 import pytest
 
@@ -122,19 +123,75 @@ def test_projects_never_mix(world):
         assert len(completed) == len(set(completed))
 
 
+def restart_with(keyed_world, **keys):
+    """Another environment for a moment, as an operator changes it: `None` takes a key away."""
+    environment = dict(keyed_world._environment)  # noqa: SLF001 (an operator's new secret, for these tests alone)
+    changed = {f"_FSEC_FLYTE_OPENAI_API_KEY__{name}": key for name, key in keys.items()}
+    keyed_world._environment = {  # noqa: SLF001
+        name: value for name, value in (environment | changed).items() if value is not None
+    }
+    for number in (0, 1):
+        keyed_world.restart(number)
+    keyed_world._environment = environment  # noqa: SLF001
+
+
+@pytest.fixture
+def changed_keys(keyed_world):
+    """A function that changes the keys of the service until the test ends."""
+    yield partial(restart_with, keyed_world)
+    restart_with(keyed_world)
+
+
 @pytest.mark.long
-def test_running_task_keeps_the_key_that_it_began_with(keyed_world, world):
-    """Its batches are there, whatever keys the operator adds or takes away."""
+def test_running_task_keeps_the_key_that_it_began_with(world, changed_keys):
+    """Its batches are there, whatever keys the operator adds."""
     world.emulator.change(requests_per_second=1 / HOUR)
     node = node_of(world, ("research", "development"), COMMON)
     world.propeller.round(node)
-    for number in (0, 1):
-        environment = keyed_world._environment  # noqa: SLF001 (an operator's new secret, for this test alone)
-        environment["_FSEC_FLYTE_OPENAI_API_KEY__RESEARCH"] = ADS
-        world.restart(number)
-        del environment["_FSEC_FLYTE_OPENAI_API_KEY__RESEARCH"]
+    changed_keys(RESEARCH=ADS)
     world.run(node, seconds=5 * HOUR)
     assert (node.end, strays(world)) == (End.SUCCEEDED, [])
+
+
+@pytest.mark.long
+def test_running_task_whose_key_is_taken_away_waits_for_it(world, changed_keys):
+    """It does not go on with the common one."""
+    world.emulator.change(requests_per_second=1 / HOUR)
+    node = node_of(world, ("ads", "production"), ADS)
+    world.propeller.round(node)
+    changed_keys(ADS=None)
+    world.emulator.calls.clear()
+    world.run(node, seconds=HOUR)
+    assert (node.end, world.emulator.calls) == (None, [])
+    changed_keys()
+    world.run(node, seconds=5 * HOUR)
+    assert (node.end, strays(world)) == (End.SUCCEEDED, [])
+
+
+@pytest.mark.long
+def test_task_that_is_created_again_with_a_new_key_of_its_account_finds_its_batches(world, changed_keys):
+    """Flyte lost what the first `create` returned, and the key is looked up anew."""
+    world.emulator.change(keys={**KEYS, "sk-research": KEYS[COMMON]})
+    node = node_of(world, ("research", "development"), COMMON)
+    world.propeller.lose_states = 1
+    world.propeller.round(node)
+    changed_keys(RESEARCH="sk-research")
+    world.run(node, seconds=5 * HOUR)
+    assert (node.end, world.emulator.calls[-1].key) == (End.SUCCEEDED, "sk-research")
+    assert len(batches_of(world, COMMON)) == 2
+
+
+@pytest.mark.long
+def test_task_that_is_created_again_with_a_key_of_another_account_fails(world, changed_keys):
+    """The other account does not have its files, and says so; its first batches are left alone."""
+    node = node_of(world, ("research", "development"), COMMON)
+    world.propeller.lose_states = 1
+    world.propeller.round(node)
+    changed_keys(RESEARCH=ADS)
+    world.run(node, seconds=5 * HOUR)
+    assert "give the upload step and the batch step keys of the same project" in node.state.message
+    assert (node.end, {batch.status for batch in batches_of(world, ADS)}) == (End.FAILED, {"failed"})
+    assert {asked.partition("-")[0] for _, asked in strays(world)} == {"file"}
 
 
 @pytest.fixture

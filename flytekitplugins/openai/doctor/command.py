@@ -17,7 +17,7 @@ from .account import AccountChecks
 from .environment import check_connector_extra, check_versions
 from .findings import Check, Diagnosis, failed, skipped
 from .helm_values import check_helm_values
-from .keys import find_keys, find_upload_key, is_in_pod, secret_name
+from .keys import check_names_beside_keys, find_keys, find_upload_key, is_in_pod, secret_name
 from .submission import Submission
 
 __all__ = ["DOCTOR"]
@@ -46,6 +46,8 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
     elif options.upload_secret:
         upload_key = find_upload_key(options.upload_secret)
     yield from (key.check for key in [*keys, *([upload_key] if upload_key else [])])
+    if in_connector and options.flyte_project == COMMON:
+        yield from check_names_beside_keys()
     if importlib.util.find_spec("openai") is None:
         yield skipped("account", "not checked, because the package openai is not installed")
     else:

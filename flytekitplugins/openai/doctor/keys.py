@@ -12,14 +12,14 @@ import flytekit
 from flytekit import FlyteContextManager
 from flytekit.core.context_manager import ExecutionState
 
-from flytekitplugins.openai._client import Account
+from flytekitplugins.openai._client import STORED_NAMES, Account
 from flytekitplugins.openai._credentials import OPENAI_API_KEY, APIKey, common_key_is_for_all, find_api_key, scope_of
 from flytekitplugins.openai._secret_names import COMMON, KeyScope, SecretName
 from flytekitplugins.openai.exceptions import OpenAIPluginError
 
 from .findings import Check, failed, passed
 
-__all__ = ["FoundKey", "find_keys", "find_upload_key", "is_in_pod", "secret_name"]
+__all__ = ["FoundKey", "check_names_beside_keys", "find_keys", "find_upload_key", "is_in_pod", "secret_name"]
 
 KEY = "key"
 UPLOAD_KEY = "upload key"
@@ -85,17 +85,28 @@ def _find_scoped(scope: KeyScope) -> FoundKey:
 
 
 def _keys_of_projects() -> Iterator[FoundKey]:
-    """A key for each project of Flyte's that has one, and a failure for a name that is nobody's."""
-    for parts, where in sorted(_names_of_projects().items()):
+    """A key for each project of Flyte's that has one, and a failure for a name that no project has."""
+    for parts, where in sorted(_stored_for_projects(OPENAI_API_KEY).items()):
         scope = _scope_of(parts)
         if scope is not None:
             yield _find_scoped(scope)
             continue
         text = (
-            f"the {where} is nobody's key; name it after a project of Flyte's as it is written, and after its domain, "
-            f"such as {OPENAI_API_KEY}__my-team or {OPENAI_API_KEY}__my-team__production; a file in small letters"
+            f"the {where} matches no project; name it after a project of Flyte's as it is written, and after its "
+            f"domain, such as {OPENAI_API_KEY}__my-team or {OPENAI_API_KEY}__my-team__production; a file in small "
+            "letters"
         )
         yield FoundKey(failed(f"{KEY} of {'__'.join(parts)}", text))
+
+
+def check_names_beside_keys() -> Iterator[Check]:
+    """A failure for each organization and project of OpenAI's that is stored without a key, and so never used."""
+    scopes = {_scope_of(parts) for parts in _stored_for_projects(OPENAI_API_KEY)} - {None}
+    for what, name in STORED_NAMES.items():
+        for parts, where in sorted(_stored_for_projects(name).items()):
+            if _scope_of(parts) not in scopes:
+                text = f"the {where} is used with no key; end its name as that of the key that it belongs to"
+                yield failed(f"{what} of {'__'.join(parts)}", text)
 
 
 def _scope_of(parts: tuple[str, ...]) -> KeyScope | None:
@@ -105,20 +116,20 @@ def _scope_of(parts: tuple[str, ...]) -> KeyScope | None:
         return None
 
 
-def _names_of_projects() -> dict[tuple[str, ...], str]:
-    """What follows the name of the common key, in its parts, and where."""
+def _stored_for_projects(name: str) -> dict[tuple[str, ...], str]:
+    """What follows the name of a secret that projects may have, in its parts, and where."""
     secrets = flytekit.current_context().secrets
-    prefix = SecretName(f"{OPENAI_API_KEY}__")
+    prefix = SecretName(f"{name}__")
     variable, path = secrets.get_secrets_env_var(key=prefix.key), Path(secrets.get_secrets_file(key=prefix.key))
-    variables = {name: f"variable {name}" for name in os.environ if name.startswith(variable)}
+    variables = {each: f"variable {each}" for each in os.environ if each.startswith(variable)}
     listed = path.parent.iterdir() if path.parent.is_dir() else ()
     files = {each.name: f"file {each}" for each in listed if each.name.lower().startswith(path.name)}
     return {
-        **{tuple(name[len(variable) :].lower().split("__")): where for name, where in variables.items()},
+        **{tuple(each[len(variable) :].lower().split("__")): where for each, where in variables.items()},
         # flytekit looks for a file in small letters alone: one with capitals is no project's, whatever it says.
         **{
-            tuple(name[len(path.name) :].split("__")) if name.islower() else (name,): where
-            for name, where in files.items()
+            tuple(each[len(path.name) :].split("__")) if each.islower() else (each,): where
+            for each, where in files.items()
         },
     }
 
@@ -142,9 +153,6 @@ def _find(name: str, secret: SecretName, *, is_local: bool, scope: KeyScope = CO
             account = Account.of(key, organization=None, project=None, scope=scope)
         except OpenAIPluginError as error:
             return FoundKey(failed(name, f"{error}{_hint(secret, is_local=is_local)}"))
-        except OSError as error:
-            text = f"{error.filename} cannot be read ({error.strerror}); correct its permissions"
-            return FoundKey(failed(name, text))
         return FoundKey(passed(name, _place(key, secret)), account)
 
 

@@ -19,6 +19,7 @@ def test_metrics_whose_names_are_taken_cost_no_call(not_made, monkeypatch, caplo
     """Another library of the service, or a second copy of this one, may have them; it is told once."""
     _metrics.count_from_zero()
     monkeypatch.setattr(_metrics, "_made", [])
+    caplog.clear()
     for _ in range(2):
         _metrics.count_failure("poll_failures", reason="429")
         with _metrics.call_to_openai("batches.retrieve"):

@@ -10,7 +10,8 @@ import pytest
 from pydantic import AwareDatetime, BaseModel, RootModel
 
 from flytekitplugins.openai.batch.authoring.arrow_columns import columns_of_model, columns_of_output, vectors
-from flytekitplugins.openai.batch.authoring.arrow_table import arrow_table_of, matrix_of
+from flytekitplugins.openai.batch.authoring.arrow_table import arrow_table_of, matrix_of, part_reader
+from flytekitplugins.openai.batch.results.row_values import values_in
 from flytekitplugins.openai.batch.results.rows import ResultRow
 from flytekitplugins.openai.batch.results.usage import Usage
 
@@ -103,7 +104,8 @@ def test_table_has_the_columns_of_pandas():
         ResultRow("1", ok=True, status_code=200, usage=Usage(3, 0, 2, 0), output=ANSWER),
         ResultRow("2", ok=False, error_code="missing", error_message="lone \ud800"),
     ]
-    table = arrow_table_of(rows, columns_of_output(Answer))
+    columns = columns_of_output(Answer)
+    table = arrow_table_of([values_in(row, part_reader(columns)) for row in rows], columns)
     assert table.column("custom_id").to_pylist() == ["1", "2"]
     assert table.column("output.team").to_pylist() == ["b", None]
     assert table.column("output_tokens").to_pylist() == [2, None]

@@ -15,7 +15,9 @@ from pydantic import BaseModel, Field, HttpUrl, RootModel, create_model
 
 from flytekitplugins.openai import BatchResult, ResultRow, read_results
 from flytekitplugins.openai.batch.authoring import table
-from flytekitplugins.openai.batch.authoring.table import columns_of, table_of
+from flytekitplugins.openai.batch.authoring.table import columns_of, field_reader
+from flytekitplugins.openai.batch.results import row_values
+from flytekitplugins.openai.batch.results.row_values import values_in
 from flytekitplugins.openai.batch.results.usage import Usage
 
 
@@ -35,6 +37,12 @@ class Refund(BaseModel):
 NAMES = ["custom_id", "ok", "status_code", "text", "finish_reason", "error_code", "error_message"]
 TOKENS = ["input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
 LOST = ResultRow("lost", ok=False, error_code="batch_expired", error_message="too late")
+
+
+def table_of(rows, columns, *, body=False):
+    read = field_reader()
+    values = [(*values_in(row, read), *([row.body] if body else [])) for row in rows]
+    return table.table_of(values, columns, body=body)
 
 
 def make_row(output=None, **fields):
@@ -71,7 +79,7 @@ def test_table_is_the_same_however_many_rows_are_read_at_once(rows, size, known)
     columns = columns_of(Order) if known else {}
     whole = table_of(rows, columns, body=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table, "ROWS_AT_ONCE", size)
+        patch.setattr(row_values, "ROWS_AT_ONCE", size)
         pd.testing.assert_frame_equal(table_of(rows, columns, body=True), whole)
 
 

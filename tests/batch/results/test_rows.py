@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flytekitplugins.openai.batch.authoring.table import table_of
 from flytekitplugins.openai.batch.results.bodies import ToolCall
+from flytekitplugins.openai.batch.results.row_values import values_in
 from flytekitplugins.openai.batch.results.rows import INVALID_OUTPUT, LONGEST_MESSAGE, ResultRow, row_of, sample_of
 from flytekitplugins.openai.batch.results.usage import Usage
 
@@ -240,7 +241,7 @@ def test_usage_that_is_not_reported_is_not_zero(usage, known):
     """Nor is it in a table."""
     row = row_of(make_line({**make_chat(), "usage": usage}))
     assert row.usage == known
-    assert table_of([row], {}).output_tokens.isna().all() == (known is None)
+    assert table_of([values_in(row)], {}).output_tokens.isna().all() == (known is None)
 
 
 @pytest.mark.parametrize("line", [b"junk", b"{}", b"[]", b'{"custom_id": 5}', b"\xff"])
@@ -265,7 +266,7 @@ def test_no_line_can_make_the_reading_fail(body, usage, status):
     body = {**body, "usage": usage} if isinstance(body, dict) else body
     row = row_of(make_line(body if body is not None else {}, status=status), json.loads)
     assert row.custom_id == "r-1"
-    assert len(table_of([row], {})) == 1
+    assert len(table_of([values_in(row)], {})) == 1
     assert all(0 <= count <= 10**9 for count in vars(row.usage or Usage()).values())
 
 

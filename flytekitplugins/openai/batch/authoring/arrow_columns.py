@@ -39,12 +39,12 @@ class ArrowColumn:
 
     Attributes:
         type: Its Arrow type.
-        convert: Makes a value of that type of a Python value that is not `None`.
+        convert: Makes a value of that type of a Python value that is not `None`; `None` if it is one already.
         categories: The values that a category has; empty unless it is one.
     """
 
     type: pa.DataType
-    convert: Callable[[Any], Any] = lambda value: value
+    convert: Callable[[Any], Any] | None = None
     categories: Sequence[Any] = ()
 
     def array(self, values: Iterable[Any]) -> pa.Array:
@@ -53,7 +53,8 @@ class ArrowColumn:
         Raises:
             pyarrow.ArrowException: A value does not fit, such as a number of more than 64 bits.
         """
-        converted = [None if value is None else self.convert(value) for value in values]
+        convert = self.convert
+        converted = [value if value is None or convert is None else convert(value) for value in values]
         if not self.categories:
             return pa.array(converted, type=self.type)
         codes = {value: code for code, value in enumerate(self.categories)}
@@ -163,7 +164,7 @@ def _struct_of(model: type[pydantic.BaseModel], depth: int) -> ArrowColumn:
 
 
 def _or_none(part: ArrowColumn, value: Any) -> Any:
-    return None if value is None else part.convert(value)
+    return value if value is None or part.convert is None else part.convert(value)
 
 
 def _number_or_json(choices: Sequence[Any]) -> ArrowColumn:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from flytekit import lazy_module
 
-from flytekitplugins.openai._text import whole
 from flytekitplugins.openai.batch.results.bodies import packed_vector_in
+from flytekitplugins.openai.batch.results.row_values import COLUMNS, TOKENS, blocks_of_columns
 from flytekitplugins.openai.batch.results.rows import ResultRow
-from flytekitplugins.openai.batch.results.usage import Usage
 
 from .arrow_columns import FLOAT_BYTES, ArrowColumn
 
@@ -22,39 +21,31 @@ if TYPE_CHECKING:
 else:
     pa = lazy_module("pyarrow")
 
-__all__ = ["arrow_table_of", "matrix_of"]
-
-# Rows that are Python objects at once; the table itself takes a fraction of that.
-ROWS_AT_ONCE = 4096
-TOKENS = tuple(vars(Usage()))
+__all__ = ["arrow_table_of", "matrix_of", "part_reader"]
 
 
-def arrow_table_of(rows: Iterable[ResultRow[Any]], outputs: Mapping[str, ArrowColumn]) -> pa.Table:
+def arrow_table_of(rows: Iterable[tuple[Any, ...]], outputs: Mapping[str, ArrowColumn]) -> pa.Table:
     """A table of the rows.
 
     Args:
-        rows: What comes into it.
+        rows: The values of each row, in the order of `row_values.COLUMNS`, with what a `part_reader` reads of the
+            output.
         outputs: The columns for the outputs, by `output`, or `output.` and the name of a field.
 
     Raises:
         ValueError: An output does not fit into its column, such as a number of more than 64 bits.
     """
-    named = {
-        "custom_id": pa.string(),
-        "ok": pa.bool_(),
-        "status_code": pa.int64(),
-        "text": pa.string(),
-        "finish_reason": pa.string(),
-        "error_code": pa.string(),
-        "error_message": pa.string(),
-    }
-    fields = {**named, **dict.fromkeys(TOKENS, pa.int64()), **{name: column.type for name, column in outputs.items()}}
+    types = {name: pa.string() for name in COLUMNS[:-1]}
+    types |= {"ok": pa.bool_(), "status_code": pa.int64(), **dict.fromkeys(TOKENS, pa.int64())}
+    fields = {**types, **{name: column.type for name, column in outputs.items()}}
     batches = []
-    for block in _blocks(rows):
-        columns = [pa.array((_plain(getattr(row, name)) for row in block), type=kind) for name, kind in named.items()]
-        columns += [pa.array((row.usage and getattr(row.usage, name) for row in block), pa.int64()) for name in TOKENS]
-        columns += [column.array(_output_of(row, name) for row in block) for name, column in outputs.items()]
-        batches.append(pa.RecordBatch.from_arrays(columns, names=list(fields)))
+    for *columns, found in blocks_of_columns(rows):
+        arrays = [pa.array(column, type=kind) for column, kind in zip(columns, types.values(), strict=True)]
+        for number, column in enumerate(outputs.values()):
+            arrays.append(column.array([None if parts is None else parts[number] for parts in found]))
+        # The allocator leaves an array the room that it grew into, half as much again; a copy takes what it needs.
+        exact = [pa.concat_arrays([array[:1], array[1:]]) for array in arrays]
+        batches.append(pa.RecordBatch.from_arrays(exact, names=list(fields)))
     return pa.Table.from_batches(batches, schema=pa.schema(fields))
 
 
@@ -81,16 +72,13 @@ def matrix_of(rows: Iterable[ResultRow[Any]]) -> np.ndarray[Any, Any]:
     return np.frombuffer(numbers, dtype="<f4").reshape(len(packed), -1 if packed and length else 0)
 
 
-def _blocks(rows: Iterable[ResultRow[Any]]) -> Iterator[list[ResultRow[Any]]]:
-    rows = iter(rows)
-    while block := list(islice(rows, ROWS_AT_ONCE)):
-        yield block
+def part_reader(outputs: Mapping[str, ArrowColumn]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that reads what the columns show of an output: its fields, or all of it.
 
-
-def _plain(value: Any) -> Any:
-    return whole(value) if isinstance(value, str) else value
-
-
-def _output_of(row: ResultRow[Any], column: str) -> Any:
-    _, _, name = column.partition(".")
-    return getattr(row.output, name) if name and row.output is not None else row.output
+    Args:
+        outputs: As `arrow_table_of` takes them.
+    """
+    names = [name.partition(".")[2] for name in outputs]
+    if not all(names):
+        return lambda output: (output,)
+    return attrgetter(*names) if len(names) > 1 else lambda output: tuple(getattr(output, name) for name in names)

@@ -14,6 +14,7 @@ from .usage import Consumption, Usage
 __all__ = [
     "CUT_OFF",
     "AnswerLine",
+    "AnswerUsage",
     "ResultLine",
     "count_tokens",
     "decode_usage",
@@ -43,7 +44,9 @@ class _OutputDetails(msgspec.Struct, gc=False):
     reasoning_tokens: _Count = 0
 
 
-class _Usage(msgspec.Struct, gc=False):
+class AnswerUsage(msgspec.Struct, gc=False):
+    """The usage of an answer, by the names of either endpoint."""
+
     input_tokens: _Count = 0
     output_tokens: _Count = 0
     prompt_tokens: _Count = 0
@@ -54,14 +57,14 @@ class _Usage(msgspec.Struct, gc=False):
     completion_tokens_details: _OutputDetails | None = None
 
     @property
-    def counts(self) -> Usage | None:
-        """The tokens by their common names; `None` if there are none: every answer takes some."""
+    def counts(self) -> tuple[int, int, int, int] | None:
+        """The tokens in the order of `Usage`; `None` if there are none: every answer takes some."""
         read, written = self.input_tokens or self.prompt_tokens, self.output_tokens or self.completion_tokens
         if not read and not written:
             return None
         of_input = self.input_tokens_details or self.prompt_tokens_details
         of_output = self.output_tokens_details or self.completion_tokens_details
-        return Usage(
+        return (
             read,
             of_input.cached_tokens if of_input else 0,
             written,
@@ -69,7 +72,7 @@ class _Usage(msgspec.Struct, gc=False):
         )
 
 
-_DETAILS = frozenset(name for name in _Usage.__struct_fields__ if name.endswith("_details"))
+_DETAILS = frozenset(name for name in AnswerUsage.__struct_fields__ if name.endswith("_details"))
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -82,7 +85,7 @@ class _IncompleteDetails(msgspec.Struct, gc=False):
 
 class _Answer(msgspec.Struct, gc=False, kw_only=True):
     model: str = ""
-    usage: _Usage | None = None
+    usage: AnswerUsage | None = None
     choices: list[_Choice] | None = None
     incomplete_details: _IncompleteDetails | None = None
 
@@ -118,11 +121,11 @@ class ResultLine(msgspec.Struct, gc=False):
     def usage(self) -> Usage | None:
         """The answer's tokens; `None` if the server does not count them."""
         answer = self.answer
-        return answer.usage.counts if answer is not None and answer.usage is not None else None
+        return usage_of(answer.usage) if answer is not None and answer.usage is not None else None
 
 
 class _CountedAnswer(_Answer, gc=False, kw_only=True):
-    usage: _Usage
+    usage: AnswerUsage
 
 
 class _Success(msgspec.Struct, gc=False):
@@ -145,7 +148,13 @@ class AnswerLine(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(ResultLine).decode
 _decode_answer = msgspec.json.Decoder(AnswerLine).decode
-_decode_usage = msgspec.json.Decoder(_Usage).decode
+_decode_usage = msgspec.json.Decoder(AnswerUsage).decode
+
+
+def usage_of(usage: AnswerUsage) -> Usage | None:
+    """The tokens by their common names; `None` if there are none."""
+    counts = usage.counts
+    return None if counts is None else Usage(*counts)
 
 
 def decode_usage(usage: msgspec.Raw) -> Usage | None:
@@ -154,7 +163,7 @@ def decode_usage(usage: msgspec.Raw) -> Usage | None:
     Raises:
         msgspec.MsgspecError: It has another form, which `read_line` may read.
     """
-    return _decode_usage(usage).counts
+    return usage_of(_decode_usage(usage))
 
 
 def read_line(line: bytes) -> ResultLine | None:
@@ -188,7 +197,7 @@ def count_tokens(lines: Iterable[ResultLine | AnswerLine], consumption: Consumpt
     ]
     if not CUT_OFF.isdisjoint(stops):
         consumption.cut_off += sum(stop in CUT_OFF for stop in stops)
-    by_model: dict[str, list[_Usage]] = {}
+    by_model: dict[str, list[AnswerUsage]] = {}
     for body in bodies:
         if body.usage is not None:
             by_model.setdefault(body.model, []).append(body.usage)
@@ -234,9 +243,9 @@ def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     return ResultLine(custom_id, _Response(status, read) if status is not None else None, error)
 
 
-def _usage(usage: Mapping[str, Any]) -> _Usage:
+def _usage(usage: Mapping[str, Any]) -> AnswerUsage:
     details = {name: _counts(value) for name, value in usage.items() if name in _DETAILS and isinstance(value, Mapping)}
-    return msgspec.convert({**_counts(usage), **details}, _Usage)
+    return msgspec.convert({**_counts(usage), **details}, AnswerUsage)
 
 
 def _counts(values: Mapping[str, Any]) -> dict[str, int]:

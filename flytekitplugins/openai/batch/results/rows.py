@@ -13,7 +13,7 @@ from .bodies import ToolCall, candidates, finish_reasons, shortcomings, texts_in
 from .failures import UNREADABLE, failure_of
 from .json_objects import body_of, object_in
 from .lines import read_line
-from .quick_lines import QuickLine, quick_line
+from .quick_lines import NOT_QUICK, QuickLine, quick_line
 from .usage import Usage
 
 __all__ = ["INVALID_OUTPUT", "ResultRow", "SampleRow", "row_of", "sample_of"]
@@ -90,8 +90,9 @@ class ResultRow(Generic[T]):
     def finish_reason(self) -> str | None:
         """Why the model stopped, as the endpoint says; with `length` or `content_filter` the text is not all of it."""
         found: QuickLine | None = self.__dict__.get("_found")
-        reasons = finish_reasons(self.body) if found is None else found.finish_reasons
-        return next((str(reason) for reason in reasons if reason), None)
+        if found is not None:
+            return found.finish_reason
+        return next((str(reason) for reason in finish_reasons(self.body) if reason), None)
 
 
 @dataclass(frozen=True)
@@ -174,14 +175,9 @@ def _quick_row(line: bytes, validate: Callable[[str], T] | None) -> ResultRow[T]
     found = quick_line(line)
     if found is None:
         return None
-    text, output = found.text, None
-    if validate is not None:
-        if not text or "```" in text or not found.is_complete:
-            return None
-        try:
-            output = validate(text)
-        except ValueError:
-            return None
+    output = None if validate is None else found.output(found.text, validate)
+    if output is NOT_QUICK:
+        return None
     row: ResultRow[T] = object.__new__(ResultRow)
     # A frozen dataclass sets each attribute by a call of its own.
     row.__dict__.update(

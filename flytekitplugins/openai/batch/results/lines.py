@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from .answer_usage import AnswerUsage, read_usage, usage_of
 from .failures import lack_of_answer
 from .json_objects import body_of, mapping_in, mappings_in, object_in, whole_number
 from .usage import Consumption, Usage
@@ -14,10 +15,8 @@ from .usage import Consumption, Usage
 __all__ = [
     "CUT_OFF",
     "AnswerLine",
-    "AnswerUsage",
     "ResultLine",
     "count_tokens",
-    "decode_usage",
     "read_answers",
     "read_line",
     "read_object",
@@ -31,50 +30,6 @@ CUT_OFF = frozenset({"length", "content_filter", "max_output_tokens"})
 
 # The parts of a line that are decoded; the rest is skipped without being built. Chat completions count a prompt and a
 # completion, responses an input and an output. Lines of other shapes are read by `read_object`.
-# No answer has more tokens; and the sum of all of them must go into 64 bits.
-MOST_TOKENS = 1_000_000_000
-_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
-
-
-class _InputDetails(msgspec.Struct, gc=False):
-    cached_tokens: _Count = 0
-
-
-class _OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: _Count = 0
-
-
-class AnswerUsage(msgspec.Struct, gc=False):
-    """The usage of an answer, by the names of either endpoint."""
-
-    input_tokens: _Count = 0
-    output_tokens: _Count = 0
-    prompt_tokens: _Count = 0
-    completion_tokens: _Count = 0
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
-
-    @property
-    def counts(self) -> tuple[int, int, int, int] | None:
-        """The tokens in the order of `Usage`; `None` if there are none: every answer takes some."""
-        read, written = self.input_tokens or self.prompt_tokens, self.output_tokens or self.completion_tokens
-        if not read and not written:
-            return None
-        of_input = self.input_tokens_details or self.prompt_tokens_details
-        of_output = self.output_tokens_details or self.completion_tokens_details
-        return (
-            read,
-            of_input.cached_tokens if of_input else 0,
-            written,
-            of_output.reasoning_tokens if of_output else 0,
-        )
-
-
-_DETAILS = frozenset(name for name in AnswerUsage.__struct_fields__ if name.endswith("_details"))
-
-
 class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
@@ -148,22 +103,6 @@ class AnswerLine(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(ResultLine).decode
 _decode_answer = msgspec.json.Decoder(AnswerLine).decode
-_decode_usage = msgspec.json.Decoder(AnswerUsage).decode
-
-
-def usage_of(usage: AnswerUsage) -> Usage | None:
-    """The tokens by their common names; `None` if there are none."""
-    counts = usage.counts
-    return None if counts is None else Usage(*counts)
-
-
-def decode_usage(usage: msgspec.Raw) -> Usage | None:
-    """The tokens in the usage of an answer; `None` if there are none.
-
-    Raises:
-        msgspec.MsgspecError: It has another form, which `read_line` may read.
-    """
-    return usage_of(_decode_usage(usage))
 
 
 def read_line(line: bytes) -> ResultLine | None:
@@ -233,7 +172,7 @@ def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     model, usage = body.get("model"), mapping_in(body.get("usage"))
     read = _Body(
         model=model if isinstance(model, str) else "",
-        usage=_usage(usage) if usage else None,
+        usage=read_usage(usage) if usage else None,
         choices=[_Choice(str(choice.get("finish_reason"))) for choice in mappings_in(body.get("choices"))],
         incomplete_details=_IncompleteDetails(str(mapping_in(body.get("incomplete_details")).get("reason"))),
     )
@@ -241,13 +180,3 @@ def read_object(found: Mapping[str, Any]) -> ResultLine | None:
     if lack := lack_of_answer(found):
         error = {"code": lack[0], "message": lack[1]}
     return ResultLine(custom_id, _Response(status, read) if status is not None else None, error)
-
-
-def _usage(usage: Mapping[str, Any]) -> AnswerUsage:
-    details = {name: _counts(value) for name, value in usage.items() if name in _DETAILS and isinstance(value, Mapping)}
-    return msgspec.convert({**_counts(usage), **details}, AnswerUsage)
-
-
-def _counts(values: Mapping[str, Any]) -> dict[str, int]:
-    counts = {name: whole_number(value) for name, value in values.items() if name not in _DETAILS}
-    return {name: count for name, count in counts.items() if count is not None and 0 <= count <= MOST_TOKENS}

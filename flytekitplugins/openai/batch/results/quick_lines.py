@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from .lines import CUT_OFF, AnswerUsage, decode_usage, read_line
+from .answer_usage import AnswerUsage, decode_usage
+from .lines import CUT_OFF, read_line
 from .usage import Usage
 
 __all__ = ["NOT_QUICK", "CountedLine", "QuickLine", "counted_line", "quick_line"]

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from . import days, files, polls, published, reading, scale, tables
+from . import days, files, polls, published, reading, scale, startup, tables
 from .errors import BenchmarkError
 
 PARTS = {
@@ -13,6 +13,7 @@ PARTS = {
     "files": lambda options: files.run(options.requests),
     "tables": lambda options: tables.run(options.requests),
     "reading": lambda options: reading.run(options.requests),
+    "startup": lambda _: startup.run(),
 }
 
 

@@ -70,6 +70,11 @@ class Containers:
         self._runs = 0
         self._import = median_of([self._run([]) for _ in range(IMPORTS)])
 
+    @property
+    def import_seconds(self) -> float:
+        """How long a process takes that does no more than `import flytekit`."""
+        return self._import.seconds
+
     def run(
         self, task: PythonTask, inputs: dict[str, Any], *, base_url: str, types: Mapping[str, type] | None = None
     ) -> tuple[Used, dict[str, Any]]:

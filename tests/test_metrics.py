@@ -1,5 +1,7 @@
 """How metrics are made, outside of the service; what they say is in `service/test_metrics.py`."""
 
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ def not_made(monkeypatch):
     monkeypatch.setattr(_metrics, "_made", [])
 
 
-def test_metrics_whose_names_are_taken_cost_no_call(not_made, monkeypatch, caplog):
+def test_metrics_whose_names_are_taken_cost_no_call(monkeypatch, caplog):
     """Another library of the service, or a second copy of this one, may have them; it is told once."""
     _metrics.count_from_zero()
     monkeypatch.setattr(_metrics, "_made", [])
@@ -25,6 +27,20 @@ def test_metrics_whose_names_are_taken_cost_no_call(not_made, monkeypatch, caplo
         with _metrics.call_to_openai("batches.retrieve"):
             pass
     assert [record.message for record in caplog.records] == ["the connector has no metrics"]
+
+
+def test_metrics_that_are_not_all_made_are_none(tmp_path):
+    """A counter that never grows would say that nothing failed."""
+    code = """
+import prometheus_client
+prometheus_client.Gauge("flyte_connector_openai_calls_under_way", "another's")
+from flytekitplugins.openai import _metrics
+_metrics.count_failure("poll_failures", reason="429")
+print(prometheus_client.generate_latest().decode())
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    ours = {line.split()[0] for line in said.splitlines() if line.startswith("flyte_connector_openai")}
+    assert ours == {"flyte_connector_openai_calls_under_way"}
 
 
 def test_metrics_are_made_once(not_made, monkeypatch):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class _Metrics:
 
 
 logger = logging.getLogger("flytekitplugins.openai")
-# Empty before the first call of Flyte's; nothing but `None` in it if there can be no metrics.
+# Empty before Flyte's first call; `[None]` if there can be no metrics.
 _made: list[_Metrics | None] = []
 _making = threading.Lock()
 _watched: WeakSet[_HasTasks] = WeakSet()
@@ -96,28 +96,26 @@ def _make() -> _Metrics | None:
         from prometheus_client import REGISTRY, Counter, Gauge, Histogram  # noqa: PLC0415 (in an extra of flytekit's)
     except ImportError:
         return None
+    made: list[Any] = []
     try:
-        failures = {what: Counter(f"{PREFIX}_{what}_total", told, ["reason"]) for what, told in FAILURES.items()}
+        for what, told in FAILURES.items():
+            made.append(Counter(f"{PREFIX}_{what}_total", told, ["reason"]))
+        failures = dict(zip(FAILURES, made, strict=True))
         for counter in failures.values():
             for reason in REASONS:
                 counter.labels(reason=reason)
-        metrics = _Metrics(
-            failures,
-            Histogram(
-                f"{PREFIX}_call_seconds",
-                "How long OpenAI took to answer a call, in seconds.",
-                ["call", "status"],
-                buckets=BUCKETS,
-            ),
-            Gauge(f"{PREFIX}_calls_under_way", "Calls that OpenAI has not answered yet."),
-            Gauge(f"{PREFIX}_last_answer_timestamp_seconds", "When OpenAI last answered, in Unix seconds."),
-        )
+        told = "How long OpenAI took to answer a call, in seconds."
+        made.append(Histogram(f"{PREFIX}_call_seconds", told, ["call", "status"], buckets=BUCKETS))
+        made.append(Gauge(f"{PREFIX}_calls_under_way", "Calls that OpenAI has not answered yet."))
+        made.append(Gauge(f"{PREFIX}_last_answer_timestamp_seconds", "When OpenAI last answered, in Unix seconds."))
         REGISTRY.register(_LiveTasks())
     except ValueError:
-        # The names are taken. No task fails for it.
+        # The names are taken. No task fails for it, and no counter stays that would never grow.
+        for metric in made:
+            REGISTRY.unregister(metric)
         logger.exception("the connector has no metrics")
         return None
-    return metrics
+    return _Metrics(failures, *made[-3:])
 
 
 def count_failure(what: str, *, reason: str) -> None:

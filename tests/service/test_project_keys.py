@@ -170,7 +170,7 @@ def test_running_task_whose_key_is_taken_away_waits_for_it(world, changed_keys):
 
 @pytest.mark.long
 def test_task_that_is_created_again_with_a_new_key_of_its_account_finds_its_batches(world, changed_keys):
-    """Flyte lost what the first `create` returned, and the key is looked up anew."""
+    """Flyte lost what the first `create` returned, and the key is looked up again."""
     world.emulator.change(keys={**KEYS, "sk-research": KEYS[COMMON]})
     node = node_of(world, ("research", "development"), COMMON)
     world.propeller.lose_states = 1

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pytest
-from pydantic import AwareDatetime, BaseModel, RootModel
+from pydantic import AwareDatetime, BaseModel, RootModel, create_model
 
 from flytekitplugins.openai.batch.authoring.arrow_columns import columns_of_model, columns_of_output, vectors
 from flytekitplugins.openai.batch.authoring.arrow_table import arrow_table_of, matrix_of, part_reader
@@ -110,6 +110,14 @@ def test_table_has_the_columns_of_pandas():
     assert table.column("output.team").to_pylist() == ["b", None]
     assert table.column("output_tokens").to_pylist() == [2, None]
     assert table.column("error_message").to_pylist() == [None, "lone ?"]
+
+
+def test_dot_in_the_name_of_a_field_is_no_path():
+    """JSON allows it."""
+    model = create_model("Dotted", **{"a.b": (int, 1), "c": (str, "x")})
+    columns = columns_of_output(model)
+    rows = [values_in(ResultRow("1", ok=True, output=model()), part_reader(columns))]
+    assert arrow_table_of(rows, columns).column("output.a.b").to_pylist() == [1]
 
 
 def test_table_without_rows_has_its_columns():

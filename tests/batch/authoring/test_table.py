@@ -11,7 +11,7 @@ import pytest
 from flytekit.types.file import JSONLFile
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, HttpUrl, RootModel, create_model
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, RootModel, create_model
 
 from flytekitplugins.openai import BatchResult, ResultRow, read_results
 from flytekitplugins.openai.batch.authoring import table
@@ -80,6 +80,7 @@ def test_table_is_the_same_however_many_rows_are_read_at_once(rows, size, known)
     whole = table_of(rows, columns, body=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_values, "ROWS_AT_ONCE", size)
+        patch.setattr(row_values, "ROWS_KEPT", 1)
         pd.testing.assert_frame_equal(table_of(rows, columns, body=True), whole)
 
 
@@ -186,6 +187,44 @@ def test_columns_of_several_models_are_those_of_their_objects():
     assert frame["output.team"].to_list() == ["billing", pd.NA]
     assert frame["output.reason"].to_list() == [pd.NA, "late"]
     assert "output" not in frame
+
+
+class Aliased(BaseModel):
+    team: str = Field(alias="Team")
+
+
+class Described(BaseModel):
+    team: str
+
+    def model_dump(self):
+        return {"team": f"team {self.team}"}
+
+
+def test_columns_are_called_as_the_fields():
+    """Whatever the model calls them in JSON."""
+    assert table_of([make_row(Aliased(Team="sales"))], columns_of(Aliased))["output.team"].to_list() == ["sales"]
+
+
+def test_model_may_say_itself_what_is_in_it():
+    """As it does where it is dumped."""
+    assert table_of([make_row(Described(team="sales"))], columns_of(Described))["output.team"][0] == "team sales"
+
+
+def test_field_without_a_name_is_no_whole_output():
+    """JSON allows it."""
+    model = create_model("Open", __config__=ConfigDict(extra="allow"))
+    frame = table_of([make_row(model(**{"": 7})), make_row(5)], {})
+    assert frame[["output.", "output"]].astype(object).to_numpy().tolist() == [[7, pd.NA], [pd.NA, 5]]
+
+
+def test_results_without_a_model_have_no_output(tmp_path):
+    """Neither of them makes a column for it."""
+    path = tmp_path / "output.jsonl"
+    path.write_text(
+        '{"custom_id": "a", "response": {"status_code": 200, "body": {"id": "b", "choices": [{"text": "hi"}]}}}\n'
+    )
+    results = read_results(BatchResult(JSONLFile(str(path))))
+    assert list(results.to_pandas()) == results.to_arrow().column_names == [*NAMES, *TOKENS]
 
 
 def test_table_of_nothing_has_its_columns():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from flytekitplugins.openai.batch.results import row_values
-from flytekitplugins.openai.batch.results.quick_lines import counted_line
+from flytekitplugins.openai.batch.results.quick_lines import quick_line
 from flytekitplugins.openai.batch.results.row_values import COLUMNS, blocks_of_columns, values_in, values_of
 from flytekitplugins.openai.batch.results.rows import row_of
 from tests.batch.results.test_rows import JSON, make_chat, make_line, take_numbers
@@ -38,7 +38,7 @@ def test_values_of_any_line_are_those_of_its_row(body, usage):
 def test_values_are_in_the_order_of_the_columns():
     """The tokens by their common names."""
     line = make_line({"id": "chatcmpl-1", **make_chat("5"), "usage": USAGE})
-    assert counted_line(line) is not None
+    assert quick_line(line) is not None
     assert dict(zip(COLUMNS, values_of(line, int), strict=True)) == {
         "custom_id": "r-1",
         "ok": True,
@@ -55,6 +55,13 @@ def test_values_are_in_the_order_of_the_columns():
     }
 
 
+def test_tokens_that_are_not_counted_are_no_zeros():
+    """Every answer takes some."""
+    line = make_line({"id": "chatcmpl-1", **make_chat("5"), "usage": {"prompt_tokens": 0, "completion_tokens": 0}})
+    assert quick_line(line) is not None
+    assert values_of(line)[7:11] == (None,) * 4
+
+
 @pytest.mark.parametrize("body", [{"id": "chatcmpl-1", **make_chat("5")}, make_chat("```\n5\n```")])
 def test_something_is_taken_of_each_output(body):
     """Whichever way the line is read; of a row without an output, nothing."""
@@ -66,6 +73,7 @@ def test_something_is_taken_of_each_output(body):
 def test_blocks_have_all_rows_in_order(monkeypatch, count, sizes):
     """The last one has what is left."""
     monkeypatch.setattr(row_values, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(row_values, "ROWS_KEPT", 2)
     blocks = list(blocks_of_columns((number, -number) for number in range(count)))
     assert [len(numbers) for numbers, _ in blocks] == sizes
     assert [number for numbers, _ in blocks for number in numbers] == list(range(count))

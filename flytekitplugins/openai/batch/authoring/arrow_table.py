@@ -81,4 +81,7 @@ def part_reader(outputs: Mapping[str, ArrowColumn]) -> Callable[[Any], tuple[Any
     names = [name.partition(".")[2] for name in outputs]
     if not all(names):
         return lambda output: (output,)
-    return attrgetter(*names) if len(names) > 1 else lambda output: tuple(getattr(output, name) for name in names)
+    if len(names) > 1 and not any("." in name for name in names):
+        return attrgetter(*names)
+    # A field of one name, or with a dot, which would be a path.
+    return lambda output: tuple(getattr(output, name) for name in names)

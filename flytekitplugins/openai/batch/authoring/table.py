@@ -41,6 +41,8 @@ TYPES_BY_CONTENT = {
 # What Arrow knows, by which Flyte hands a table on.
 KNOWN_TO_ARROW = (str, int, float, bool, bytes, Decimal, date, time, timedelta, NoneType)
 PLAIN = frozenset(KNOWN_TO_ARROW)
+# The name of what has no fields; a field may have any text for a name.
+WHOLE = object()
 
 
 def table_of(
@@ -99,6 +101,7 @@ class _Column:
 
     def add(self, values: Sequence[Any]) -> None:
         """Add the values of more rows."""
+        import numpy as np  # noqa: PLC0415 (as above)
         import pandas as pd  # noqa: PLC0415 (as above)
 
         if self._kind == "Int64" and not _fit(values):
@@ -109,7 +112,7 @@ class _Column:
             return
         part = pd.array(values, dtype=self._kind)
         # Texts are left the room that they grew into, half as much again; a copy takes what it needs.
-        self._parts.append(part.take(range(len(part))) if self._kind == "string" else part)
+        self._parts.append(part.take(np.arange(len(part))) if self._kind == "string" else part)
 
     def series(self) -> pd.Series:
         """All of them; the blocks are gone then."""
@@ -129,7 +132,7 @@ class _Column:
 def columns_of(model: Any) -> dict[str, str | None]:
     """The columns for the outputs of a model, and their types, as far as they can be told before there are any."""
     # By its own type, because `list[int]` is a class to Python 3.10.
-    if isinstance(model, type(pydantic.BaseModel)) and _has_fields(model):
+    if isinstance(model, type(pydantic.BaseModel)) and not issubclass(model, pydantic.RootModel):
         return {f"output.{name}": _type_of(field.annotation) for name, field in model.model_fields.items()}
     return {} if get_origin(model) in (Union, UnionType) else {"output": _type_of(model)}
 
@@ -153,11 +156,11 @@ def _kinds_of(annotation: Any) -> set[Any]:
     return {annotation} if isinstance(annotation, type) and get_origin(annotation) is None else {None}
 
 
-def field_reader() -> Callable[[Any], Mapping[str, Any]]:
-    """A function that reads the fields of a model's object; a list, or a number, has none, and is named "" itself."""
-    readers: dict[type, Callable[[Any], Mapping[str, Any]]] = {}
+def field_reader() -> Callable[[Any], Mapping[Any, Any]]:
+    """A function that reads the fields of a model's object. A list, or a number, has none, and is `WHOLE`."""
+    readers: dict[type, Callable[[Any], Mapping[Any, Any]]] = {}
 
-    def read(output: Any) -> Mapping[str, Any]:
+    def read(output: Any) -> Mapping[Any, Any]:
         kind = type(output)
         if kind not in readers:
             readers[kind] = _reader_of(kind)
@@ -166,28 +169,19 @@ def field_reader() -> Callable[[Any], Mapping[str, Any]]:
     return read
 
 
-def _reader_of(kind: type) -> Callable[[Any], Mapping[str, Any]]:
+def _reader_of(kind: type) -> Callable[[Any], Mapping[Any, Any]]:
     if not issubclass(kind, pydantic.BaseModel):
-        return lambda output: {"": output}
-    if issubclass(kind, pydantic.RootModel):
-        return lambda output: {"": output.model_dump()}
-    if kind.model_dump is not pydantic.BaseModel.model_dump:
-        return kind.model_dump
-    # What `model_dump` calls, in half the time.
-    return kind.__pydantic_serializer__.to_python
+        return lambda output: {WHOLE: output}
+    return (lambda output: {WHOLE: output.model_dump()}) if issubclass(kind, pydantic.RootModel) else kind.model_dump
 
 
-def _columns_in(outputs: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
+def _columns_in(outputs: Sequence[Mapping[Any, Any] | None]) -> dict[str, list[Any]]:
     """The fields of outputs as columns."""
     found = [{} if output is None else output for output in outputs]
     return {
-        f"output.{name}" if name else "output": _all_plain([each.get(name) for each in found])
+        "output" if name is WHOLE else f"output.{_plain(name)}": _all_plain([each.get(name) for each in found])
         for name in dict.fromkeys(chain.from_iterable(found))
     }
-
-
-def _has_fields(kind: type) -> bool:
-    return issubclass(kind, pydantic.BaseModel) and not issubclass(kind, pydantic.RootModel)
 
 
 def _all_plain(values: list[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ import msgspec
 from .json_objects import whole_number
 from .usage import Usage
 
-__all__ = ["AnswerUsage", "decode_usage", "read_usage", "usage_of"]
+__all__ = ["AnswerUsage", "read_usage", "usage_of"]
 
 # No answer has more tokens; and the sum of all of them must go into 64 bits.
 MOST_TOKENS = 1_000_000_000
@@ -54,22 +54,12 @@ class AnswerUsage(msgspec.Struct, gc=False):
 
 
 _DETAILS = frozenset(name for name in AnswerUsage.__struct_fields__ if name.endswith("_details"))
-_decode_usage = msgspec.json.Decoder(AnswerUsage).decode
 
 
-def usage_of(usage: AnswerUsage) -> Usage | None:
+def usage_of(usage: AnswerUsage | None) -> Usage | None:
     """The tokens by their common names; `None` if there are none."""
-    counts = usage.counts
+    counts = None if usage is None else usage.counts
     return None if counts is None else Usage(*counts)
-
-
-def decode_usage(usage: msgspec.Raw) -> Usage | None:
-    """The tokens in the usage of an answer; `None` if there are none.
-
-    Raises:
-        msgspec.MsgspecError: It has another form, which `read_line` may read.
-    """
-    return usage_of(_decode_usage(usage))
 
 
 def read_usage(usage: Mapping[str, Any]) -> AnswerUsage:

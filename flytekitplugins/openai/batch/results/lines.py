@@ -76,7 +76,7 @@ class ResultLine(msgspec.Struct, gc=False):
     def usage(self) -> Usage | None:
         """The answer's tokens; `None` if the server does not count them."""
         answer = self.answer
-        return usage_of(answer.usage) if answer is not None and answer.usage is not None else None
+        return None if answer is None else usage_of(answer.usage)
 
 
 class _CountedAnswer(_Answer, gc=False, kw_only=True):

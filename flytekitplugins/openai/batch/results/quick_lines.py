@@ -7,13 +7,12 @@ from typing import Any
 
 import msgspec
 
-from .answer_usage import AnswerUsage, decode_usage
-from .lines import CUT_OFF, read_line
-from .usage import Usage
+from .answer_usage import AnswerUsage
+from .lines import CUT_OFF
 
-__all__ = ["NOT_QUICK", "CountedLine", "QuickLine", "counted_line", "quick_line"]
+__all__ = ["NOT_QUICK", "QuickLine", "quick_line"]
 
-# In place of an output that only a careful reading tells.
+# In place of an output, if the answer must be read with care.
 NOT_QUICK = object()
 ABSENT = msgspec.Raw()
 # Of a value that says that there is none; no other is shorter than five bytes.
@@ -45,39 +44,33 @@ class _IncompleteDetails(msgspec.Struct, gc=False):
     reason: str | None = None
 
 
-class _Answer(msgspec.Struct, gc=False, kw_only=True):
+class _Body(msgspec.Struct, gc=False):
     id: str = ""
+    usage: AnswerUsage | None = None
     error: msgspec.Raw = ABSENT
     choices: list[_Choice] | None = None
     output: list[_Item] | None = None
     incomplete_details: _IncompleteDetails | None = None
 
 
-class _Body(_Answer, gc=False, kw_only=True):
-    usage: msgspec.Raw = ABSENT
-
-
-class _CountedBody(_Answer, gc=False, kw_only=True):
-    usage: AnswerUsage | None = None
-
-
-class _Response(msgspec.Struct, gc=False, kw_only=True):
+class _Response(msgspec.Struct, gc=False):
     status_code: int
-    body: _Answer
-
-
-class _QuickResponse(_Response, gc=False, kw_only=True):
     body: _Body
 
 
-class _CountedResponse(_Response, gc=False, kw_only=True):
-    body: _CountedBody
+class QuickLine(msgspec.Struct, gc=False):
+    """The parts of a line that a row, or a row of a table, needs."""
 
-
-class _Line(msgspec.Struct, gc=False, kw_only=True):
     custom_id: str
     response: _Response
     error: None = None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it certainly has an answer."""
+        response = self.response
+        # What has neither may have no answer in it.
+        return 200 <= response.status_code < 300 and (response.body.id != "" or response.body.usage is not None)
 
     @property
     def text(self) -> str | None:
@@ -108,7 +101,7 @@ class _Line(msgspec.Struct, gc=False, kw_only=True):
         return not body.output or not any(part.refusal for item in body.output for part in item.content or ())
 
     def output(self, text: str | None, validate: Callable[[str], Any]) -> Any:
-        """What the text is to the caller; `NOT_QUICK` if it is not all that was asked for."""
+        """What `validate` makes of the text; `NOT_QUICK` if the answer must be read with care."""
         if not text or "```" in text or not self.is_complete:
             return NOT_QUICK
         try:
@@ -117,58 +110,13 @@ class _Line(msgspec.Struct, gc=False, kw_only=True):
             return NOT_QUICK
 
 
-class QuickLine(_Line, gc=False, kw_only=True):
-    """The parts of a line that a row needs at once."""
-
-    response: _QuickResponse
-
-    @property
-    def is_answer(self) -> bool:
-        """Whether it certainly has an answer."""
-        response = self.response
-        # What has neither may have no answer in it.
-        return 200 <= response.status_code < 300 and (response.body.id != "" or len(response.body.usage) > NONE)
-
-    def usage(self, line: bytes) -> Usage | None:
-        """The tokens of the answer; `None` if the server does not count them."""
-        if len(self.response.body.usage) <= NONE:
-            return None
-        try:
-            return decode_usage(self.response.body.usage)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            read = read_line(line)
-            return None if read is None else read.usage
-
-
-class CountedLine(_Line, gc=False, kw_only=True):
-    """The parts of a line that the row of a table needs, its tokens among them."""
-
-    response: _CountedResponse
-
-    @property
-    def is_answer(self) -> bool:
-        """As `QuickLine.is_answer`."""
-        response = self.response
-        return 200 <= response.status_code < 300 and (response.body.id != "" or response.body.usage is not None)
-
-
 _decode = msgspec.json.Decoder(QuickLine).decode
-_decode_counted = msgspec.json.Decoder(CountedLine).decode
 
 
 def quick_line(line: bytes) -> QuickLine | None:
     """The line, if it has the form that OpenAI's answers have."""
     try:
         found = _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return found if found.is_answer else None
-
-
-def counted_line(line: bytes) -> CountedLine | None:
-    """The same with its tokens."""
-    try:
-        found = _decode_counted(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return found if found.is_answer else None

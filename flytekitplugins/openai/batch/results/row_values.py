@@ -1,4 +1,4 @@
-"""The values of a row for the columns of a table: of most lines they are read without the row, which costs as much."""
+"""The values of rows for the columns of a table. Of most lines they are read without making the row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from flytekitplugins.openai._text import whole
 
-from .quick_lines import NOT_QUICK, counted_line
+from .quick_lines import NOT_QUICK, quick_line
 from .rows import ResultRow, row_of
 from .usage import Usage
 
@@ -18,7 +18,7 @@ TOKENS = tuple(vars(Usage()))
 COLUMNS = ("custom_id", "ok", "status_code", "text", "finish_reason", "error_code", "error_message", *TOKENS, "output")
 # Rows that are Python objects at once; the table itself takes a fraction of that.
 ROWS_AT_ONCE = 4096
-# Thousands of tuples would be work for Python's garbage collector, which leaves so few alone.
+# Rows that are tuples at once. Python's garbage collector would look through thousands of them again and again.
 ROWS_KEPT = 128
 NO_TOKENS = (None,) * len(TOKENS)
 
@@ -31,10 +31,10 @@ def values_of(
     Args:
         line: The line, of an output or error file.
         validate: As `row_of` takes it.
-        take: What is taken of an output in its place. Thousands of plain values cost Python's garbage collector
-            nothing, and as many objects of a model half the time.
+        take: Makes what is kept of an output. Plain values are best: the garbage collector would look through thousands
+            of a model's objects again and again.
     """
-    found = counted_line(line)
+    found = quick_line(line)
     if found is not None and (text := found.text):
         output = None if validate is None else found.output(text, validate)
         if output is not NOT_QUICK:
@@ -54,7 +54,7 @@ def values_of(
 
 
 def values_in(row: ResultRow[Any], take: Callable[[Any], Any] | None = None) -> tuple[Any, ...]:
-    """The same of a row; a text without what a table cannot hold."""
+    """The values of a row, in the order of `COLUMNS`. Texts are as `whole` makes them."""
     found = (row.custom_id, row.ok, row.status_code, row.text, row.finish_reason, row.error_code, row.error_message)
     tokens = NO_TOKENS if row.usage is None else vars(row.usage).values()
     output = row.output if row.output is None or take is None else take(row.output)
@@ -62,10 +62,14 @@ def values_in(row: ResultRow[Any], take: Callable[[Any], Any] | None = None) -> 
 
 
 def blocks_of_columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[list[Any]]]:
-    """The columns of some thousand rows after the other, given the values of each row."""
+    """The columns of the rows, in blocks of `ROWS_AT_ONCE`.
+
+    Args:
+        rows: The values of each row, in any order of columns.
+    """
     rows = iter(rows)
     columns: list[list[Any]] = []
-    while some := list(islice(rows, min(ROWS_KEPT, ROWS_AT_ONCE))):
+    while some := list(islice(rows, ROWS_KEPT)):
         columns = columns or [[] for _ in some[0]]
         for column, values in zip(columns, zip(*some, strict=True), strict=True):
             column.extend(values)

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from flytekitplugins.openai._text import plural, shortened, whole
 
+from .answer_usage import usage_of
 from .bodies import ToolCall, candidates, finish_reasons, shortcomings, texts_in, tool_calls_in, vector_in
 from .failures import UNREADABLE, failure_of
 from .json_objects import body_of, object_in
@@ -56,12 +57,13 @@ class ResultRow(Generic[T]):
     output: T | None = None
 
     def __getattr__(self, name: str) -> Any:
-        # Of most rows these are asked for by nobody, and to read them takes as long as all the rest.
+        # Of most rows the body is asked for by nobody, and to read it takes as long as all the rest.
         found = self.__dict__.get("_found")
         if found is None or name not in ("body", "usage"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         line = self.__dict__["_line"]
-        value = found.usage(line) if name == "usage" else body_of(object_in(line, errors="replace"))
+        is_usage = name == "usage"
+        value = usage_of(found.response.body.usage) if is_usage else body_of(object_in(line, errors="replace"))
         self.__dict__[name] = value
         return value
 

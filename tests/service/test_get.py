@@ -103,7 +103,8 @@ def test_every_verb_keeps_its_budget(world, node):
     """Flyte cancels a call after 10 s, and a connector that was cut off has said nothing."""
     unborn, young = world.node(), world.node()
     world.propeller.round(young)
-    # A delete then makes three calls, one after the other: it cancels, reads the list, and looks the batch up.
+    # A delete then waits for three calls, one after the other: it cancels, waits for the page of the list that others
+    # began to read before, and reads it again.
     world.emulator.change(cancelling=HOUR)
     world.emulator.order(CallFault(delay=3.2, times=None))
 
@@ -114,10 +115,13 @@ def test_every_verb_keeps_its_budget(world, node):
 
     replica = world.next_replica()
     with ThreadPoolExecutor() as threads:
+        deleting = threads.submit(timed, replica.delete, node.state.resource_meta)
+        # Half of its first call: the others begin to read before it, and are not done.
+        time.sleep(1.6)
         calls = [
+            deleting,
             threads.submit(timed, replica.create, unborn.template, unborn.inputs, output_prefix=f"{unborn.prefix}/0"),
             threads.submit(timed, replica.get, young.state.resource_meta),
-            threads.submit(timed, replica.delete, node.state.resource_meta),
         ]
         taken = [call.result() for call in calls]
     world.emulator.clear_faults()

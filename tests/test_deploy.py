@@ -2,7 +2,9 @@
 
 import json
 import re
-from pathlib import Path
+import runpy
+import shutil
+import subprocess
 
 import kubernetes_validate
 import promql_parser
@@ -11,8 +13,11 @@ import yaml
 
 from flytekitplugins.openai import _client, _metrics
 from flytekitplugins.openai.__main__ import main
-from flytekitplugins.openai._credentials import find_api_key
-from tests.test_docs import OPERATING, ROOT, blocks, table
+from flytekitplugins.openai._credentials import find_api_key, scope_of, scoped_value
+from flytekitplugins.openai._secret_names import COMMON, KeyScope
+from flytekitplugins.openai.exceptions import MissingAPIKeyError
+from tests.test_docs import OPERATING, ROOT, anchors, blocks, table
+from tests.test_repository import METADATA
 
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted(DEPLOY.glob("*.yaml"))
@@ -92,8 +97,37 @@ def test_alerts_are_those_of_the_page():
         thresholds = re.findall(r"> ([\d.]+)", alert["expr"])
         assert (ranges, thresholds[0], alert.get("for", "-")) == ({within}, above, lasts)
         assert alert["labels"] == {"severity": severity}
-        assert set(alert["annotations"]) == {"summary", "runbook"}
-        assert all(text.endswith(".") for text in alert["annotations"].values())
+        assert set(alert["annotations"]) == {"summary", "runbook", "runbook_url"}
+        assert all(alert["annotations"][name].endswith(".") for name in ("summary", "runbook"))
+
+
+def test_alerts_link_to_the_page():
+    """Where the project lives, which its metadata says, and to a heading that there is."""
+    [source] = [url.split(", ")[1] for url in METADATA.get_all("Project-URL") if url.startswith("Source, ")]
+    with_absolute_links = runpy.run_path(str(ROOT / "hatch_build.py"))["with_absolute_links"]
+    link = with_absolute_links("[](docs/operating-the-connector.md)", source)
+    for alert in ALERTS:
+        page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+        assert f"[]({page})" == link
+        assert anchor in anchors(OPERATING)
+
+
+def test_alert_on_the_connector_goes_by_the_job_of_its_monitor():
+    """Prometheus Operator names a job after the Service, unless the monitor says otherwise."""
+    [alert] = [alert for alert in ALERTS if alert["alert"] == "OpenAIConnectorIsDown"]
+    [service] = [each for each in OBJECTS if each["kind"] == "Service"]
+    [monitor] = [each for each in OBJECTS if each["kind"] == "ServiceMonitor"]
+    assert re.findall(r'job="([\w-]+)"', alert["expr"]) == [service["metadata"]["name"]]
+    assert "jobLabel" not in monitor["spec"]
+
+
+def test_reasons_of_alerts_are_exported():
+    """A misspelt one is an alert that never comes. Those of the alert on refused tasks are for the operator."""
+    named = {alert["alert"]: re.findall(r'reason=~"([\w|]+)"', alert["expr"]) for alert in ALERTS}
+    found = {name: set(reasons[0].split("|")) for name, reasons in named.items() if reasons}
+    [row] = [row for row in table(OPERATING, "counter | counts | alert when") if "refused_tasks" in row[0]]
+    assert found == {"OpenAIRefusesTasks": set(re.findall(r"`(\w+)`", row[2]))}
+    assert found["OpenAIRefusesTasks"] < set(_metrics.REASONS)
 
 
 def test_replicas_are_not_counted_twice():
@@ -179,8 +213,9 @@ def test_doctor_finds_nothing_missing_in_the_values(emulator, capsys, monkeypatc
 @pytest.mark.parametrize("connector", CONNECTORS)
 def test_connector_of_the_values_has_its_key_and_its_probe(connector, monkeypatch):
     """Helm takes any name for a variable, and the service serves on the port of the image."""
-    [variable] = connector["podEnv"]
-    monkeypatch.setenv(variable["name"], "sk-operator")
+    from_secrets = [variable["name"] for variable in connector["podEnv"] if "valueFrom" in variable]
+    assert len(from_secrets) == 1
+    monkeypatch.setenv(from_secrets[0], "sk-operator")
     assert find_api_key(None, in_connector=True).value == "sk-operator"
     exposed = re.search(r"^EXPOSE (\d+) (\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert str(connector["readinessProbe"]["grpc"]["port"]) == exposed[1]
@@ -238,6 +273,10 @@ def test_files_are_listed_with_what_to_change():
     rows = table((DEPLOY / "README.md").read_text(), "file | what it is | what to change | how to apply")
     told = {re.search(r"\[`([\w.-]+)`\]", row[0])[1] for row in rows}
     assert told == {path.name for path in DEPLOY.iterdir()} - {"README.md"}
+    charts = [row[3] for row in rows if "helm" in row[3]]
+    assert len(charts) == len(VALUES)
+    # Otherwise Helm takes the newest chart, and upgrades Flyte.
+    assert all(" --version VERSION " in command for command in charts)
 
 
 def test_no_image_is_anybodys():
@@ -245,9 +284,69 @@ def test_no_image_is_anybodys():
     assert {connector["image"]["repository"].split("/")[0] for connector in CONNECTORS} == {"registry.example"}
 
 
-def test_variable_of_a_project_on_the_page_is_its_key(monkeypatch):
-    """As the connector reads it."""
-    [values] = [yaml.safe_load(block) for _, _, block in blocks("yaml") if "podEnv" in block]
-    [variable] = values["podEnv"]
-    assert variable["name"] == "_FSEC_FLYTE_OPENAI_API_KEY__FRAUD-TEAM"
-    assert Path(DEPLOY / "flyteconnector-values.yaml").read_text().count(variable["name"]) == 1
+def environments_of_the_page():
+    """The lists of variables that the page shows, as they are: a key is called as its entry in the Secret."""
+    shown = [yaml.safe_load(block)["podEnv"] for _, _, block in blocks("yaml") if "podEnv" in block]
+    return [
+        {one["name"]: one.get("value") or one["valueFrom"]["secretKeyRef"]["key"] for one in variables}
+        for variables in shown
+    ]
+
+
+def set_environment(monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+
+
+FRAUD = KeyScope("fraud-team")
+
+
+def test_variables_of_the_page_are_a_common_key_and_that_of_a_project(monkeypatch):
+    """As the connector reads them, and with all that the values of deploy/ have: the list is replaced as a whole."""
+    with_common_key, _ = environments_of_the_page()
+    assert {variable["name"] for variable in CONNECTORS[0]["podEnv"]} < set(with_common_key)
+    set_environment(monkeypatch, with_common_key)
+    assert (scope_of("fraud-team", "production"), scope_of("ads", "production")) == (FRAUD, COMMON)
+    assert find_api_key(None, in_connector=True, scope=FRAUD).value == "fraud-team"
+    assert find_api_key(None, in_connector=True).value == "api_key"
+    assert scoped_value("FLYTE_OPENAI_ORG_ID", FRAUD) == "org-fraud"
+    for name in ("flyte-binary", "flyteconnector"):
+        assert (DEPLOY / f"{name}-values.yaml").read_text().count("_FSEC_FLYTE_OPENAI_API_KEY__FRAUD-TEAM") == 1
+
+
+def test_variables_of_the_page_do_without_a_common_key(monkeypatch):
+    """And a project without a key is told so."""
+    _, without_common_key = environments_of_the_page()
+    set_environment(monkeypatch, without_common_key)
+    assert find_api_key(None, in_connector=True, scope=scope_of("fraud-team", "production")).value == "fraud-team"
+    with pytest.raises(MissingAPIKeyError, match="forbids the common one"):
+        scope_of("ads", "production")
+    with pytest.raises(MissingAPIKeyError, match="No OpenAI API key was found"):
+        find_api_key(None, in_connector=True)
+
+
+def test_entries_of_the_secret_are_those_that_the_page_stores():
+    """The commands and the values name the same entries."""
+    rows = table(OPERATING, "key | entry of the Secret `openai` | in the namespace | command")
+    stored = {("openai", row[1].strip("`")) for row in rows if row[2] == "`flyte`"}
+    files = [(DEPLOY / f"{name}-values.yaml").read_text() for name in ("flyte-binary", "flyteconnector")]
+    named = set(re.findall(r"secretKeyRef: {name: (.*), key: (.*)}", "\n".join([OPERATING, *files])))
+    assert named == stored == {("openai", "api_key"), ("openai", "fraud-team")}
+
+
+def test_commands_of_the_page_make_and_change_a_secret(tmp_path):
+    """With the client of Kubernetes, which needs no cluster for it."""
+    kubectl = shutil.which("kubectl") or pytest.skip("kubectl is not installed")
+    for name in ("connector", "fraud-team"):
+        (tmp_path / f"{name}.key").write_text(f"sk-{name}\n")
+    rows = table(OPERATING, "key | entry of the Secret `openai` | in the namespace | command")
+    create, patch, _ = (row[3].strip("`").replace("kubectl", kubectl, 1) for row in rows)
+    made = tmp_path / "secret.yaml"
+    made.write_text(run_in(tmp_path, f"{create} --dry-run=client -o yaml"))
+    patched = yaml.safe_load(run_in(tmp_path, f"{patch} --local -f {made} -o yaml".replace("secret openai ", "")))
+    assert (set(patched["data"]), patched["stringData"]) == ({"api_key"}, {"fraud-team": "sk-fraud-team"})
+
+
+def run_in(folder, command):
+    return subprocess.run(["bash", "-c", command], cwd=folder, check=True, capture_output=True, text=True).stdout

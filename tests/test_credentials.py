@@ -83,7 +83,9 @@ def test_key_is_stripped(monkeypatch):
     assert find_api_key(NAMED).value == "sk-team"
 
 
-@pytest.mark.parametrize("value", ["sk-\nteam", "sk- team", "sk-té", "sk-\x7fteam"])
+@pytest.mark.parametrize(
+    "value", ["sk-\nteam", "sk- team", "sk-té", "sk-\x7fteam", '"sk-team"', "'sk-team'", "“sk-team”"]
+)
 def test_key_with_characters_no_key_has_is_refused(monkeypatch, value):
     """The SDK would only say "Connection error."."""
     monkeypatch.setenv("_FSEC_TEAM_KEY", value)

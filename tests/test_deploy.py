@@ -207,7 +207,7 @@ def test_doctor_finds_nothing_missing_in_the_values(emulator, capsys, monkeypatc
         checks = json.loads(capsys.readouterr().out)["checks"]
         helm = {check["name"]: check["outcome"] for check in checks if check["name"].startswith("Helm values")}
         assert set(helm.values()) == {"ok"}
-        assert len(helm) == (7 if names == ["flyte-binary"] else 6)
+        assert len(helm) == 9
 
 
 @pytest.mark.parametrize("connector", CONNECTORS)

@@ -54,7 +54,14 @@ DOCTOR_MAY_IMPORT = {
     "_text",
     "exceptions",
 }
-PURE_MODULES_OF_THE_DOCTOR = ["doctor.findings", "doctor.helm_values", "doctor.reply"]
+PURE_MODULES_OF_THE_DOCTOR = [
+    "doctor.findings",
+    "doctor.helm_rules",
+    "doctor.helm_values",
+    "doctor.key_names",
+    "doctor.reply",
+    "doctor.yaml_maps",
+]
 # Used on both sides of a batch's life.
 SHARED = ["idempotency_key", "records"]
 PURE_ROOMS = ("records", "requests", "results", "control.state", "control.policy", "costs", "report")

@@ -11,7 +11,15 @@ from ._flyte import is_local_run
 from ._secret_names import COMMON, KeyScope, SecretName, is_flyte_name
 from .exceptions import MissingAPIKeyError
 
-__all__ = ["OPENAI_API_KEY", "APIKey", "common_key_is_for_all", "find_api_key", "scope_of", "scoped_value"]
+__all__ = [
+    "OPENAI_API_KEY",
+    "REQUIRE_PROJECT_KEY",
+    "APIKey",
+    "common_key_is_for_all",
+    "find_api_key",
+    "scope_of",
+    "scoped_value",
+]
 
 # The secret of the connector service, which the operator sets.
 OPENAI_API_KEY = "FLYTE_OPENAI_API_KEY"
@@ -19,6 +27,7 @@ OPENAI_API_KEY = "FLYTE_OPENAI_API_KEY"
 REQUIRE_PROJECT_KEY = "FLYTE_OPENAI_REQUIRE_PROJECT_KEY"
 # Where the SDK itself looks. It is enough on a laptop.
 _SDK_VARIABLE = "OPENAI_API_KEY"
+_QUOTATION_MARKS = ("'", '"')
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ def find_api_key(secret: SecretName | None, *, in_connector: bool = False, scope
         scope: Whose key of the connector's; everybody's, if it is left out.
 
     Raises:
-        MissingAPIKeyError: There is none, or what there is has white space in the middle.
+        MissingAPIKeyError: There is none, or what there is has white space in the middle, or quotation marks.
     """
     operators = scope.secret(OPENAI_API_KEY)
     if is_local_run():
@@ -120,7 +129,8 @@ def _look_up(name: SecretName) -> str | None:
 
 
 def _checked(key: APIKey) -> APIKey:
-    if not key.value.isascii() or not key.value.isprintable() or " " in key.value:
+    is_quoted = key.value.startswith(_QUOTATION_MARKS) or key.value.endswith(_QUOTATION_MARKS)
+    if not key.value.isascii() or not key.value.isprintable() or " " in key.value or is_quoted:
         raise MissingAPIKeyError(
             f"The OpenAI API key from {key.source} contains white space or other characters that no key has; "
             "store it again as one line."

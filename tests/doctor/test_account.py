@@ -193,6 +193,31 @@ def test_wrong_project_is_told(emulator, diagnose, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [("mismatched_organization", "FLYTE_OPENAI_ORG_ID"), ("mismatched_project", "FLYTE_OPENAI_PROJECT_ID")],
+)
+def test_secret_of_a_projects_wrong_name_is_told(emulator, diagnose, monkeypatch, code, name):
+    """The environment's organization and project belong to the common key alone."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY__ADS", "sk-ads")
+    monkeypatch.setenv(f"_FSEC_{name}__ADS", "its-name")
+    refuse(status=401, code=code)(emulator)
+    _, lines = diagnose("--connector")
+    assert lines["key of ads"][1].endswith(f", {code.removeprefix('mismatched_')} 'its-name'")
+    assert lines["key of ads: accepted"][1].endswith(f"(401 {code}); correct or unset the secret '{name}__ads'")
+    assert lines["key: accepted"][1].endswith(f"; correct or unset {name.removeprefix('FLYTE_')}")
+
+
+def test_refused_key_that_the_connector_does_not_use_needs_no_restart(both_keys, diagnose):
+    """The upload step reads its key each time, and so does a local run."""
+    both_keys.change(keys={"sk-other": "proj_a"})
+    text = "OpenAI does not know the key (401 invalid_api_key); store a valid one"
+    _, lines = diagnose("--connector", "--upload-secret", "team/key")
+    assert lines["upload key: accepted"] == ("failed", text)
+    assert lines["key: accepted"] == ("failed", f"{text}, and restart the connector if it is in a variable")
+    assert diagnose("--no-connector")[1]["accepted"] == ("failed", text)
+
+
 @pytest.mark.parametrize("path", ["*", "/v1/batches", "/v1/batches/*", "/v1/files*"])
 @pytest.mark.parametrize("fault", [{"status": 401}, {"status": 403}, {"status": 400}, {"status": 418}, {"drop": True}])
 def test_key_is_never_shown(emulator, diagnose, monkeypatch, path, fault):

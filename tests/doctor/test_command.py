@@ -1,6 +1,7 @@
 """The doctor as it is started in a shell."""
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -46,6 +47,32 @@ def test_helm_values_are_checked_when_given(emulator, diagnose, tmp_path):
     assert diagnose("--connector", "--helm-values", path)[1]["Helm values: maxSystemFailures"] == ("ok", "set")
     status, lines = diagnose("--connector", "--helm-values", tmp_path / "none.yaml")
     assert (status, lines["Helm values"][0]) == (1, "failed")
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """A function that gives a text as standard input."""
+    return lambda text: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_helm_values_are_checked_alone(given, diagnose, monkeypatch):
+    """Where values are kept, such as in a CI job, there is no key, and nobody calls OpenAI."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1")
+    given(yaml.safe_dump(binary()))
+    status, lines = diagnose("--only-helm-values", "--helm-values", "-")
+    assert status == 0
+    assert {name.partition(":")[0] for name in lines} == {"Helm values"}
+    given(yaml.safe_dump(binary(settings={})))
+    assert diagnose("--only-helm-values", "--helm-values", "-")[0] == 1
+    given("a: [")
+    _, lines = diagnose("--only-helm-values", "--helm-values", "-")
+    assert lines["Helm values"][1].startswith("standard input is not YAML (line 1: ")
+
+
+def test_helm_values_alone_must_be_given(diagnose):
+    """A job that checks nothing must not pass."""
+    expected = {"Helm values": ("failed", "none were given; give each file with --helm-values")}
+    assert diagnose("--only-helm-values") == (1, expected)
 
 
 @pytest.mark.parametrize(("variables", "is_connector"), [({}, False), ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True)])

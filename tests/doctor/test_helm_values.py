@@ -11,7 +11,15 @@ from flytekitplugins.openai.doctor.helm_values import check_helm_values
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BINARY = yaml.safe_load((DEPLOY / "flyte-binary-values.yaml").read_text())
 CONNECTOR, SETTINGS = BINARY["flyteconnector"], BINARY["configuration"]["inline"]
-FLYTE_LINES = ["enabled-plugins", "supportedTaskTypes", "maxSystemFailures", "waitForReady"]
+FLYTE_LINES = [
+    "enabled-plugins",
+    "supportedTaskTypes",
+    "readRateLimiter",
+    "workers",
+    "maxSystemFailures",
+    "waitForReady",
+    "timeouts",
+]
 CONNECTOR_LINES = ["replicaCount", "API key"]
 
 
@@ -49,9 +57,7 @@ def check(tmp_path):
 @pytest.mark.parametrize("values", [[binary()], [core(), own_release()], [own_release(), binary(connector={})]])
 def test_values_of_deploy_are_well(check, values):
     """Of either chart, with the connector in it or as a release of its own."""
-    lines = check(*values)
-    lines.pop("timeouts", None)
-    assert lines == dict.fromkeys([*FLYTE_LINES, *CONNECTOR_LINES], ("ok", "set"))
+    assert check(*values) == dict.fromkeys([*FLYTE_LINES, *CONNECTOR_LINES], ("ok", "set"))
 
 
 @pytest.mark.parametrize(
@@ -117,6 +123,31 @@ def caching_of(values):
     return plugin_of(values)["webApi"]["caching"]
 
 
+def connector_of(values):
+    return plugin_of(values)["defaultConnector"]
+
+
+RATE = (
+    "set plugins.connector-service.webApi.readRateLimiter: {qps: 50, burst: 500}; with Flyte's default, more than 300 "
+    "tasks are polled late"
+)
+WORKERS = (
+    "set plugins.connector-service.webApi.caching.workers: 50; with Flyte's default of 10, more than 300 tasks are "
+    "polled late"
+)
+NO_TIMEOUTS = (
+    "set plugins.connector-service.defaultConnector.timeouts: [{ExecuteTaskSync: 60s}]; without it, questions of "
+    "ChatGPTTask have 10 s"
+)
+MAP_OF_TIMEOUTS = (
+    "write plugins.connector-service.defaultConnector.timeouts as a list, [{ExecuteTaskSync: 60s}]; Flyte ignores what "
+    "is in a map"
+)
+CHARTS_TIMEOUTS = (
+    "set configuration.connectorService.defaultConnector.timeouts: null, and "
+    "plugins.connector-service.defaultConnector.timeouts: [{ExecuteTaskSync: 60s}]; the chart writes a map there, and "
+    "Flyte ignores a list beside it"
+)
 FAILURES = "set plugins.connector-service.webApi.caching.maxSystemFailures: 1000 (it is "
 NEVER_POLLED = "); a task with more failed polls is never polled again"
 WAIT_FOR_READY = (
@@ -140,17 +171,25 @@ FAULTS = [
         lambda v: plugin_of(v)["supportedTaskTypes"].append("chatgpt"),
         "remove chatgpt from plugins.connector-service.supportedTaskTypes; Flyte would poll its tasks",
     ),
-    ("maxSystemFailures", lambda v: plugin_of(v).pop("webApi"), f"{FAILURES}5 by default{NEVER_POLLED}"),
+    ("readRateLimiter", lambda v: plugin_of(v)["webApi"].pop("readRateLimiter"), RATE),
+    ("readRateLimiter", lambda v: plugin_of(v)["webApi"].update(readRateLimiter={"qps": 50}), RATE),
+    ("readRateLimiter", lambda v: plugin_of(v)["webApi"].update(readRateLimiter={"qps": 5, "burst": 500}), RATE),
+    ("workers", lambda v: caching_of(v).pop("workers"), WORKERS),
+    ("workers", lambda v: caching_of(v).update(workers="many"), WORKERS),
+    ("timeouts", lambda v: connector_of(v).pop("timeouts"), NO_TIMEOUTS),
+    ("timeouts", lambda v: connector_of(v).update(timeouts=None), NO_TIMEOUTS),
+    ("timeouts", lambda v: connector_of(v).update(timeouts=[{"GetTask": "10s"}]), NO_TIMEOUTS),
+    ("timeouts", lambda v: connector_of(v).update(timeouts={"ExecuteTaskSync": "60s"}), MAP_OF_TIMEOUTS),
+    ("maxSystemFailures", lambda v: caching_of(v).pop("maxSystemFailures"), f"{FAILURES}5 by default{NEVER_POLLED}"),
     ("maxSystemFailures", lambda v: caching_of(v).update(maxSystemFailures=20), f"{FAILURES}20{NEVER_POLLED}"),
     ("maxSystemFailures", lambda v: caching_of(v).update(maxSystemFailures="x"), f"{FAILURES}'x'{NEVER_POLLED}"),
-    ("waitForReady", lambda v: plugin_of(v).pop("defaultConnector"), WAIT_FOR_READY),
-    ("waitForReady", lambda v: plugin_of(v)["defaultConnector"].pop("defaultServiceConfig"), WAIT_FOR_READY),
+    ("waitForReady", lambda v: connector_of(v).pop("defaultServiceConfig"), WAIT_FOR_READY),
     (
         "waitForReady",
-        lambda v: plugin_of(v)["defaultConnector"].update(defaultServiceConfig='{"methodConfig": [{}]}'),
+        lambda v: connector_of(v).update(defaultServiceConfig='{"methodConfig": [{}]}'),
         WAIT_FOR_READY,
     ),
-    ("waitForReady", lambda v: plugin_of(v)["defaultConnector"].update(defaultServiceConfig="{"), WAIT_FOR_READY),
+    ("waitForReady", lambda v: connector_of(v).update(defaultServiceConfig="{"), WAIT_FOR_READY),
     ("replicaCount", lambda v: v["flyteconnector"].update(replicaCount=1), REPLICAS),
     ("replicaCount", lambda v: v["flyteconnector"].pop("replicaCount"), REPLICAS),
     ("API key", lambda v: v["flyteconnector"].pop("podEnv"), KEY),
@@ -180,6 +219,97 @@ def test_fault_of_values_is_told(check, line, break_it, text):
     lines = check(values)
     assert lines[line] == ("failed", text)
     assert {name for name, (outcome, _) in lines.items() if outcome != "ok"} == {line}
+
+
+@pytest.mark.parametrize(("line", "break_it", "text"), [fault for fault in FAULTS if fault[0] in FLYTE_LINES])
+def test_fault_of_values_of_flyte_core_is_told(check, line, break_it, text):
+    """As with the other chart."""
+    values = binary()
+    break_it(values)
+    lines = check(core(values["configuration"]["inline"]), own_release())
+    assert {name: told for name, told in lines.items() if told[0] != "ok"} == {line: ("failed", text)}
+
+
+@pytest.mark.parametrize("values", [binary(settings={}), core(settings={"a": 1})])
+def test_settings_that_are_absent_are_never_said_to_be_set(check, values):
+    """Each has a line that fails."""
+    lines = check(values, own_release())
+    assert {name for name, (outcome, _) in lines.items() if outcome == "failed"} == set(FLYTE_LINES)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, {}, {"plugins": {"connector-service": {"defaultConnector": None}}}])
+@pytest.mark.parametrize("own", [{}, {"timeouts": {}}, {"timeouts": {"ExecuteTaskSync": "60s"}}])
+def test_map_of_timeouts_that_the_chart_writes_is_told(check, settings, own):
+    """Whether there is a list or not: it would be ignored."""
+    values = binary(settings)
+    values["configuration"]["connectorService"] = {"defaultConnector": own}
+    assert check(values)["timeouts"] == ("failed", CHARTS_TIMEOUTS)
+
+
+def test_settings_that_the_chart_does_not_write_are_not_set(check):
+    """Both charts leave out what belongs to the connector, if they do not install it."""
+    plugin = SETTINGS["plugins"]["connector-service"]
+    in_binary = {"configuration": {"connectorService": plugin}, "flyteconnector": {"enabled": False}}
+    in_core = {"flyteconnector": {"plugin_config": SETTINGS}, "configmap": {"core": {}}}
+    for values in (in_binary, in_core):
+        lines = check(values, own_release())
+        assert {name for name, (outcome, _) in lines.items() if outcome == "failed"} == set(FLYTE_LINES)
+
+
+def test_list_of_timeouts_may_be_the_one_of_the_chart(check):
+    """Helm replaces the chart's map by it."""
+    values = binary({**SETTINGS, "plugins": {"connector-service": {}}})
+    values["configuration"]["connectorService"] = SETTINGS["plugins"]["connector-service"]
+    assert {outcome for outcome, _ in check(values).values()} == {"ok"}
+
+
+REQUIRED = {"name": "FLYTE_OPENAI_REQUIRE_PROJECT_KEY", "value": "true"}
+NO_PROJECTS_KEY = (
+    "no Flyte project has a key of its own, and FLYTE_OPENAI_REQUIRE_PROJECT_KEY forbids the common one: every new "
+    "task fails; add a project's key to podEnv, such as _FSEC_FLYTE_OPENAI_API_KEY__MY-TEAM, or remove the setting"
+)
+
+
+def key_line(check, variables, **values):
+    named = [each if isinstance(each, dict) else {"name": each, "value": "sk"} for each in variables]
+    return check({"podEnv": named, "replicaCount": 2, **values})["API key"]
+
+
+def test_keys_of_projects_alone_are_enough_where_they_are_required(check):
+    """In a variable or in a file."""
+    assert key_line(check, ["_FSEC_FLYTE_OPENAI_API_KEY__ADS", REQUIRED]) == ("ok", "set")
+    for form in ("stringData", "data"):
+        secret = {"secretData": {form: {"flyte_openai_api_key__ads": "sk"}}}
+        assert key_line(check, [REQUIRED], connectorSecret=secret) == ("ok", "set")
+    assert key_line(check, ["_FSEC_FLYTE_OPENAI_API_KEY__ADS"]) == ("failed", KEY)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [[], ["_FSEC_FLYTE_OPENAI_API_KEY"], ["_FSEC_FLYTE_OPENAI_API_KEY__A_B"], ["_FSEC_FLYTE_OPENAI_API_KEY__a"]],
+)
+def test_common_key_is_not_enough_where_keys_of_projects_are_required(check, variables):
+    """Every new task would be refused."""
+    assert key_line(check, [*variables, REQUIRED]) == ("failed", NO_PROJECTS_KEY)
+
+
+def test_setting_that_says_neither_yes_nor_no_is_told(check):
+    """No task would use the common key."""
+    variables = ["_FSEC_FLYTE_OPENAI_API_KEY", {**REQUIRED, "value": "yes"}]
+    assert key_line(check, variables) == (
+        "failed",
+        'set FLYTE_OPENAI_REQUIRE_PROJECT_KEY in podEnv to "true" or "false"; '
+        "with 'yes', no task uses the common key",
+    )
+
+
+def test_key_of_a_project_with_another_name_is_told(check):
+    """Its project would use the common one."""
+    variables = ["_FSEC_FLYTE_OPENAI_API_KEY", "_FSEC_FLYTE_OPENAI_API_KEY_ADS"]
+    wanted = "_FSEC_FLYTE_OPENAI_API_KEY__ADS"
+    text = f"rename {variables[1]} in podEnv to {wanted}; the connector does not read it"
+    assert key_line(check, variables) == ("failed", text)
+    assert key_line(check, [*variables, wanted]) == ("ok", "set")
 
 
 @pytest.mark.parametrize(

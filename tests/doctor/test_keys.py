@@ -8,7 +8,8 @@ from flytekit.configuration import SecretsConfig
 from flytekit.core.context_manager import SecretsManager
 
 from flytekitplugins.openai._secret_names import KeyScope, SecretName
-from flytekitplugins.openai.doctor.keys import check_names_beside_keys, find_keys, find_upload_key, secret_name
+from flytekitplugins.openai.doctor.keys import find_keys, find_upload_key, secret_name
+from flytekitplugins.openai.doctor.stored_names import check_names_beside_keys
 
 NAMED = SecretName("key", "team")
 
@@ -103,7 +104,9 @@ def test_keys_of_flyte_projects_are_found(keys_of_teams):
     }
     assert [each.account.organization for each in found] == [None, None, "org-fraud"]
     variable = "_FSEC_FLYTE_OPENAI_API_KEY__FRAUD-TEAM__PRODUCTION"
-    assert found[2].check.text == f"secret 'FLYTE_OPENAI_API_KEY__fraud-team__production', from the variable {variable}"
+    assert found[2].check.text == (
+        f"secret 'FLYTE_OPENAI_API_KEY__fraud-team__production', from the variable {variable}, organization 'org-fraud'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,26 @@ def test_key_of_one_project_is_found(keys_of_teams, whose, name):
     """The one that its tasks would use."""
     [found] = find_keys(in_connector=True, whose=whose)
     assert found.check.name == name
+
+
+def test_project_without_a_key_of_its_own_is_told(keys_of_teams, monkeypatch):
+    """Its name may have been misspelt where the key is stored, and the common key is used without a word."""
+    [found] = find_keys(in_connector=True, whose=KeyScope("fraud-team", "development"))
+    assert told(found) == (
+        "ok",
+        "secret 'FLYTE_OPENAI_API_KEY', from the variable _FSEC_FLYTE_OPENAI_API_KEY; 'fraud-team/development' has no "
+        "key of its own, and its tasks use the common one (keys of projects: ads, fraud-team/production)",
+    )
+    monkeypatch.delenv("_FSEC_FLYTE_OPENAI_API_KEY__FRAUD-TEAM__PRODUCTION")
+    (keys_of_teams / "flyte_openai_api_key__ads").unlink()
+    [found] = find_keys(in_connector=True, whose=KeyScope("ads"))
+    assert found.check.text.endswith(
+        "; 'ads' has no key of its own, and its tasks use the common one (keys of projects: none)"
+    )
+    monkeypatch.delenv("_FSEC_FLYTE_OPENAI_API_KEY")
+    [found] = find_keys(in_connector=True, whose=KeyScope("ads"))
+    assert found.check.outcome == "failed"
+    assert "/flyte_openai_api_key. 'ads' has no key of its own, and" in found.check.text
 
 
 @pytest.mark.parametrize("name", ["MY_TEAM__", "MY_TEAM", "A__B__C", "-A"])
@@ -153,6 +176,84 @@ def test_organization_or_project_without_a_key_is_told(keys_of_teams, monkeypatc
         "failed",
         f"the variable _FSEC_{name} is used with no key; end its name as that of the key that it belongs to",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "wanted"),
+    [
+        ("FLYTE_OPENAI_API_KEY__RESEARCH", "key", "_FSEC_FLYTE_OPENAI_API_KEY__RESEARCH"),
+        ("FLYTE_OPENAI_API_KEY_research", "key", "_FSEC_FLYTE_OPENAI_API_KEY__RESEARCH"),
+        ("_FSEC_FLYTE_OPENAI_API_KEY_MY-TEAM", "key", "_FSEC_FLYTE_OPENAI_API_KEY__MY-TEAM"),
+        ("_FSEC_FLYTE_OPENAI_API_KEY_MY-TEAM__LIVE", "key", "_FSEC_FLYTE_OPENAI_API_KEY__MY-TEAM__LIVE"),
+        (
+            "_FSEC_FLYTE_OPENAI_API_KEY_MY_TEAM",
+            "key",
+            "_FSEC_FLYTE_OPENAI_API_KEY__PROJECT or _FSEC_FLYTE_OPENAI_API_KEY__PROJECT__DOMAIN",
+        ),
+        (
+            "FLYTE_OPENAI_ORG_ID__FRAUD-TEAM__LIVE",
+            "organization",
+            "_FSEC_FLYTE_OPENAI_ORG_ID__FRAUD-TEAM__LIVE",
+        ),
+        ("_FSEC_FLYTE_OPENAI_PROJECT_ID_ADS", "project", "_FSEC_FLYTE_OPENAI_PROJECT_ID__ADS"),
+    ],
+)
+def test_variable_that_is_not_read_is_told(keys_of_teams, monkeypatch, name, line, wanted):
+    """With the name that it needs."""
+    monkeypatch.setenv(name, "sk-hidden")
+    [unread] = check_names_beside_keys()
+    assert unread.name == f"{line} of {name}"
+    assert (unread.outcome, unread.text) == (
+        "failed",
+        f"the connector does not read the variable {name}; rename it to {wanted}",
+    )
+
+
+def test_file_that_is_not_read_is_told(keys_of_teams):
+    """With the name that it needs, in small letters."""
+    path = keys_of_teams / "flyte_openai_api_key_my_team"
+    path.write_text("sk-hidden")
+    [unread] = check_names_beside_keys()
+    assert (unread.name, unread.text) == (
+        f"key of {path.name}",
+        f"the connector does not read the file {path}; rename it to flyte_openai_api_key__project or "
+        "flyte_openai_api_key__project__domain",
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "FLYTE_OPENAI_API_KEY__ADS",
+        "FLYTE_OPENAI_API_KEY",
+        "_FSEC_FLYTE_OPENAI_API_KEY_FRAUD-TEAM__PRODUCTION",
+        "_FSEC_FLYTE_OPENAI_API_KEYS",
+        "MY_FLYTE_OPENAI_API_KEY_ADS",
+        "_FSEC__FSEC_FLYTE_OPENAI_API_KEY_ADS",
+        "FLYTE_OPENAI_ORG_ID",
+        "OPENAI_API_KEY_ADS",
+    ],
+)
+def test_other_names_are_not_told(keys_of_teams, monkeypatch, name):
+    """The key is also stored under the right name, or the name is nobody's business."""
+    monkeypatch.setenv(name, "sk-hidden")
+    assert list(check_names_beside_keys()) == []
+
+
+def test_common_key_alone_is_told_where_it_is_for_nobody(monkeypatch):
+    """Every new task would be refused, and nothing else would say so."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY", "sk-operator")
+    monkeypatch.setenv("FLYTE_OPENAI_REQUIRE_PROJECT_KEY", "true")
+    [found] = find_keys(in_connector=True)
+    assert told(found) == (
+        "failed",
+        "no Flyte project has a key of its own, and FLYTE_OPENAI_REQUIRE_PROJECT_KEY forbids the common one: every new "
+        "task fails; store a project's key, such as FLYTE_OPENAI_API_KEY__my-team, or remove the setting",
+    )
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY__MY_TEAM", "sk-team")
+    assert [each.check.name for each in find_keys(in_connector=True)] == ["key", "key of my_team"]
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY__MY-TEAM", "two words")
+    assert [each.check.name for each in find_keys(in_connector=True)] == ["key of my-team", "key of my_team"]
 
 
 def test_common_key_may_be_missing_where_it_is_for_nobody(keys_of_teams, monkeypatch):
@@ -210,7 +311,26 @@ def test_upload_key_is_no_other_key(monkeypatch):
         monkeypatch.setenv(name, "sk-other")
     found = find_upload_key(NAMED)
     assert found.account is None
-    assert found.check.text.startswith("No OpenAI API key was found: secret 'team/key' is not in the container")
+    assert found.check.text == (
+        "No OpenAI API key was found: secret 'team/key' is not in the container of this task, neither as the "
+        "environment variable _FSEC_TEAM_KEY nor as the file /etc/secrets/team/key. Run the doctor where the secret is "
+        "mounted, in a task that requests it, or in a shell whose variable TEAM_KEY holds the key."
+    )
+
+
+def test_upload_key_that_cannot_be_one_is_told(monkeypatch):
+    """It is there, and another place would not help."""
+    monkeypatch.setenv("_FSEC_TEAM_KEY", '"sk-team"')
+    found = find_upload_key(NAMED)
+    assert found.check.text.endswith(
+        "contains white space or other characters that no key has; store it again as one line."
+    )
+
+
+def test_variable_that_no_shell_takes_is_not_told():
+    """The secret can only be mounted."""
+    found = find_upload_key(SecretName("api-key", "team"))
+    assert found.check.text.endswith(" Run the doctor where the secret is mounted, in a task that requests it.")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ In: the environment, the keys that it holds, OpenAI's answers to a dozen small c
     findings      what a check found, as a line and as JSON (pure)
     environment   what is installed
     keys          which keys there are, and where each was found
+    stored_names  what is stored for Flyte projects, and names that nobody reads
+    key_names     whose a name is, and what it should be (pure)
     caller        one call with one key
     reply         what a reply says about the key (pure)
     connection    the base URL and the clock
@@ -15,7 +17,9 @@ In: the environment, the keys that it holds, OpenAI's answers to a dozen small c
     shared_files  whether two keys see the same files
     submission    a real batch of one request
     interrupt     keeps Ctrl-C from being lost
-    helm_values   Flyte's settings in Helm values (pure)
+    helm_values   files of Helm values, and what Flyte reads of them (pure)
+    helm_rules    what they must say, setting by setting (pure)
+    yaml_maps     merges maps as Helm and Flyte do (pure)
 """
 
 from .command import DOCTOR

@@ -60,7 +60,9 @@ class AccountChecks:
                 if key.account is None:
                     self._unusable[key.check.name] = NO_KEY_FOUND
                 else:
-                    self._callers[key.check.name] = Caller(key.account, deadline, clients)
+                    is_connectors = self._in_connector and key is not self._upload_key
+                    caller = Caller(key.account, deadline, clients, is_connectors=is_connectors)
+                    self._callers[key.check.name] = caller
             first = next(iter(self._callers.values()), None) or Caller(NO_KEY, deadline, clients)
             for check in self._checks(first, submission):
                 if check.outcome == "failed":

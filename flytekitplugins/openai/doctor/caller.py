@@ -7,14 +7,15 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flytekit import lazy_module
 
-from flytekitplugins.openai._client import Account, call_timeout, shown_url, sync_client
+from flytekitplugins.openai._client import STORED_NAMES, Account, call_timeout, shown_url, sync_client
 from flytekitplugins.openai._text import tidied
 
-from .reply import Reply
+from .reply import KeySettings, Reply
 
 if TYPE_CHECKING:
     import openai
@@ -49,13 +50,15 @@ class Caller:
         account: The key, and its organization and project.
         deadline: After which nothing is asked.
         clients: Closes the client at the end.
+        is_connectors: Whether the connector uses the key, which reads a variable at its start.
     """
 
-    def __init__(self, account: Account, deadline: Deadline, clients: ExitStack) -> None:
+    def __init__(self, account: Account, deadline: Deadline, clients: ExitStack, *, is_connectors: bool = True) -> None:
         self._account = account
         self._deadline = deadline
         self._clients = clients
         self._client: openai.OpenAI | None = None
+        self._is_connectors = is_connectors
 
     def call(self, request: Callable[[openai.OpenAI], Any], *, despite_deadline: bool = False) -> Reply:
         """The reply to one call.
@@ -87,7 +90,7 @@ class Caller:
 
     def without_deadline(self) -> Caller:
         """The same for something that takes its own time; each call ends as soon as before."""
-        return Caller(self._account, Deadline(math.inf), self._clients)
+        return Caller(self._account, Deadline(math.inf), self._clients, is_connectors=self._is_connectors)
 
     def _new_client(self) -> openai.OpenAI:
         return self._clients.enter_context(sync_client(self._account, call_seconds=CALL_SECONDS))
@@ -110,7 +113,16 @@ class Caller:
             message=tidied(message, secret=self._account.api_key.value) if isinstance(message, str) else "",
             headers=error.response.headers,
             seconds=seconds,
+            settings=self._settings(),
         )
+
+    def _settings(self) -> KeySettings:
+        settings = KeySettings() if self._is_connectors else KeySettings(afterwards="")
+        scope = self._account.scope
+        if not scope.project:
+            return settings
+        names = {what: f"the secret {scope.secret(name)}" for what, name in STORED_NAMES.items()}
+        return replace(settings, **names)
 
 
 def _answer(answer: Any, seconds: float) -> Reply:

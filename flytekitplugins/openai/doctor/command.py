@@ -17,7 +17,8 @@ from .account import AccountChecks
 from .environment import check_connector_extra, check_versions
 from .findings import Check, Diagnosis, failed, skipped
 from .helm_values import check_helm_values
-from .keys import check_names_beside_keys, find_keys, find_upload_key, is_in_pod, secret_name
+from .keys import find_keys, find_upload_key, is_in_pod, secret_name
+from .stored_names import check_names_beside_keys
 from .submission import Submission
 
 __all__ = ["DOCTOR"]
@@ -33,6 +34,12 @@ def _run(options: argparse.Namespace) -> Diagnosis:
 
 
 def _checks(options: argparse.Namespace) -> Iterator[Check]:
+    if options.only_helm_values:
+        if options.helm_values:
+            yield from check_helm_values(options.helm_values)
+        else:
+            yield failed("Helm values", "none were given; give each file with --helm-values")
+        return
     in_connector = is_in_pod() if options.connector is None else options.connector
     yield check_versions()
     if in_connector:
@@ -86,7 +93,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         metavar="FILE",
-        help="values of the chart flyte-binary, flyte-core or flyteconnector that are to be checked; may be repeated",
+        help="values of the chart flyte-binary, flyte-core or flyteconnector that are to be checked; may be repeated; "
+        "- is standard input",
+    )
+    parser.add_argument(
+        "--only-helm-values",
+        action="store_true",
+        help="check these values and nothing else: without a key, and without a call to OpenAI",
     )
     submit = parser.add_argument_group("a real batch", "It has one request, is billed, and stays on OpenAI's list.")
     submit.add_argument("--submit", action="store_true", help="run one")

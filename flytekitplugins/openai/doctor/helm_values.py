@@ -2,76 +2,57 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from .findings import Check, failed, passed, skipped
+from .helm_rules import CONNECTOR_RULES, FLYTE_RULES, PLUGIN, Rule
+from .yaml_maps import Values, at, lowered, merged
 
 __all__ = ["check_helm_values"]
 
 VALUES = "Helm values"
-TASK_TYPE = "openai-batch"
-PLUGIN = "connector-service"
-# Below it, restarts of the connector within the 24 hours of a batch, which fail a poll or two each, may use it up.
-LEAST_SYSTEM_FAILURES = 100
-ADVISED_SYSTEM_FAILURES = 1000
-LEAST_REPLICAS = 2
-VARIABLE = "_FSEC_FLYTE_OPENAI_API_KEY"
-PLAIN_VARIABLE = "FLYTE_OPENAI_API_KEY"
-SECRET_FILE = "flyte_openai_api_key"  # noqa: S105 (a name)
-SECRETS_DIRECTORY = "/etc/secrets"
+STANDARD_INPUT = Path("-")
 # The keys by which the values of a chart are known.
 FLYTE_CHARTS = ("configuration", "configmap", "flyteconnector")
 CONNECTOR_CHART = ("podEnv", "connectorSecret", "replicaCount", "image")
-
-Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """One setting.
-
-    Attributes:
-        name: What it is called, for the line.
-        problem: What is wrong with it in the values, and what to do; "" if nothing is.
-    """
-
-    name: str
-    problem: Callable[[Values], str]
+# What `flyte-binary` writes into Flyte's configuration with the connector, unless the values say otherwise.
+# https://github.com/flyteorg/flyte/blob/v1.16.8/charts/flyte-binary/values.yaml
+BINARY_DEFAULTS = {"connectorService": {"defaultConnector": {"timeouts": {"GetTask": "10s", "ListAgents": "3s"}}}}
 
 
 def check_helm_values(paths: Iterable[Path]) -> Iterator[Check]:
-    """Check files of values, which may be of several charts; later ones override, as with `helm -f`."""
+    """Check files of values, which may be of several charts; later ones override, as with `helm -f`.
+
+    Args:
+        paths: The files; `-` is standard input.
+    """
     flyte: Values = {}
     connector: Values = {}
     for path in paths:
+        name = "standard input" if path == STANDARD_INPUT else str(path)
         try:
-            values = yaml.safe_load(path.read_bytes())
+            values = yaml.safe_load(sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes())
         except OSError as error:
-            yield failed(VALUES, f"{path} cannot be read ({error.strerror})")
+            yield failed(VALUES, f"{name} cannot be read ({error.strerror})")
             return
         except yaml.YAMLError as error:
-            yield failed(VALUES, f"{path} is not YAML ({_place(error)})")
+            yield failed(VALUES, f"{name} is not YAML ({_place(error)})")
             return
         known = set(values) if isinstance(values, Mapping) else set()
         if known.intersection(FLYTE_CHARTS):
-            flyte = _merged(flyte, values)
+            flyte = merged(flyte, values)
         elif known.intersection(CONNECTOR_CHART):
-            connector = _merged(connector, values)
+            connector = merged(connector, values)
         else:
-            yield failed(VALUES, f"{path} is not of the chart flyte-binary, flyte-core or flyteconnector; give it one")
+            yield failed(VALUES, f"{name} is not of the chart flyte-binary, flyte-core or flyteconnector; give it one")
             return
     yield from _checks(FLYTE_RULES, _settings(flyte) if flyte else None, "Flyte")
-    if "configuration" in flyte:
-        yield from _checks(BINARY_RULES, flyte, "flyte-binary")
-    bundled = _map(flyte, "flyteconnector")
-    if not connector and bundled.get("enabled") is True:
-        connector = bundled
+    if not connector and _is_connector_enabled(flyte):
+        connector = at(flyte, "flyteconnector")
     if not connector and "configuration" in flyte:
         text = "not installed by these values; set flyteconnector.enabled: true, or give those of its own release, too"
         yield failed(f"{VALUES}: connector", text)
@@ -79,7 +60,7 @@ def check_helm_values(paths: Iterable[Path]) -> Iterator[Check]:
         yield from _checks(CONNECTOR_RULES, connector or None, "flyteconnector")
 
 
-def _checks(rules: Iterable[_Rule], values: Values | None, chart: str) -> Iterator[Check]:
+def _checks(rules: Iterable[Rule], values: Values | None, chart: str) -> Iterator[Check]:
     for rule in rules:
         name = f"{VALUES}: {rule.name}"
         if values is None:
@@ -97,152 +78,27 @@ def _place(error: yaml.YAMLError) -> str:
     return f"{where}{getattr(error, 'problem', None) or type(error).__name__}"
 
 
+def _is_connector_enabled(values: Values) -> bool:
+    return at(values, "flyteconnector", "enabled") is True
+
+
 def _settings(values: Values) -> Values:
-    """Flyte's own settings in a chart's values, with their keys in lower case: Flyte ignores case."""
-    configuration = _map(values, "configuration")
-    parts = [
-        # flyte-core writes each of them to a file of its own, and Flyte reads them all.
-        *_map(values, "configmap").values(),
-        _map(_map(values, "flyteconnector"), "plugin_config"),
-        {"tasks": _map(_map(values, "enabled_plugins"), "tasks")},
-        {"plugins": {PLUGIN: _map(configuration, "connectorService")}},
-        _map(configuration, "inline"),
-    ]
-    merged: Values = {}
-    for part in parts:
-        if isinstance(part, Mapping):
-            merged = _merged(merged, _lowered(part))
-    return merged
+    """Flyte's own settings in a chart's values, as Flyte reads them: with their keys in lower case.
 
-
-def _enabled_plugins(settings: Values) -> str:
-    enabled = _at(settings, "tasks", "task-plugins", "enabled-plugins")
-    if PLUGIN in _texts(enabled):
-        return ""
-    return f"add {PLUGIN} to tasks.task-plugins.enabled-plugins; without it, tasks stay QUEUED"
-
-
-def _task_types(settings: Values) -> str:
-    plugin = _at(settings, "plugins", PLUGIN)
-    listed = _texts(_at(plugin, "supportedtasktypes"))
-    routes = _at(plugin, "connectorfortasktypes")
-    # A list of maps, or a map.
-    routed = [name for route in (routes if isinstance(routes, list) else [routes]) for name in _texts(route)]
-    if TASK_TYPE not in (*listed, *routed):
-        return (
-            f"add {TASK_TYPE} to plugins.{PLUGIN}.supportedTaskTypes; without it, Flyte treats the tasks as container "
-            "tasks while no connector answers"
-        )
-    if "chatgpt" in listed:
-        return f"remove chatgpt from plugins.{PLUGIN}.supportedTaskTypes; Flyte would poll its tasks"
-    return ""
-
-
-def _system_failures(settings: Values) -> str:
-    found = _at(settings, "plugins", PLUGIN, "webapi", "caching", "maxsystemfailures")
-    if _number(found) >= LEAST_SYSTEM_FAILURES:
-        return ""
-    name = f"plugins.{PLUGIN}.webApi.caching.maxSystemFailures"
-    now = "it is 5 by default" if found is None else f"it is {found!r}"
-    return f"set {name}: {ADVISED_SYSTEM_FAILURES} ({now}); a task with more failed polls is never polled again"
-
-
-def _wait_for_ready(settings: Values) -> str:
-    plugin = _at(settings, "plugins", PLUGIN)
-    connectors = [_at(plugin, "defaultconnector"), *_map(plugin, "connectors").values()]
-    if any(_waits(_at(one, "defaultserviceconfig")) for one in connectors):
-        return ""
-    return (
-        f"set waitForReady in plugins.{PLUGIN}.defaultConnector.defaultServiceConfig; tasks that are created while no "
-        "connector answers fail at once"
-    )
-
-
-def _timeouts(values: Values) -> str:
-    """The chart writes a map of timeouts with the connector, and of a map and a list Flyte takes the map."""
-    configuration = _map(values, "configuration")
-    wanted = _at(_lowered(_map(configuration, "inline")), "plugins", PLUGIN, "defaultconnector", "timeouts")
-    own = _map(_map(configuration, "connectorService"), "defaultConnector")
-    is_written = _map(values, "flyteconnector").get("enabled") is True and own.get("timeouts", {}) is not None
-    if not (isinstance(wanted, list) and is_written):
-        return ""
-    return (
-        "set configuration.connectorService.defaultConnector.timeouts: null; the chart writes a map there, and Flyte "
-        "ignores your list"
-    )
-
-
-def _replicas(values: Values) -> str:
-    if _number(values.get("replicaCount")) >= LEAST_REPLICAS:
-        return ""
-    return f"set replicaCount: {LEAST_REPLICAS}; with one, polls fail while it restarts"
-
-
-def _key(values: Values) -> str:
-    variables = values.get("podEnv")
-    names = [one.get("name") for one in variables if isinstance(one, Mapping)] if isinstance(variables, list) else []
-    data = _map(_map(_map(values, "connectorSecret"), "secretData"), "stringData")
-    mounts = values.get("additionalVolumeMounts")
-    paths = [str(one.get("mountPath")) for one in mounts or [] if isinstance(one, Mapping)]
-    if VARIABLE in names or SECRET_FILE in data or any(path.startswith(SECRETS_DIRECTORY) for path in paths):
-        return ""
-    if PLAIN_VARIABLE in names:
-        return f"rename {PLAIN_VARIABLE} in podEnv to {VARIABLE}; only local runs read the other"
-    return f"add {VARIABLE} to podEnv, or {SECRET_FILE} to connectorSecret.secretData.stringData"
-
-
-FLYTE_RULES = (
-    _Rule("enabled-plugins", _enabled_plugins),
-    _Rule("supportedTaskTypes", _task_types),
-    _Rule("maxSystemFailures", _system_failures),
-    _Rule("waitForReady", _wait_for_ready),
-)
-BINARY_RULES = (_Rule("timeouts", _timeouts),)
-CONNECTOR_RULES = (_Rule("replicaCount", _replicas), _Rule("API key", _key))
-
-
-def _merged(base: Values, over: Values) -> Values:
-    """Maps are merged, and everything else is replaced, as Helm and Flyte do it."""
-    merged = dict(base)
-    for name, value in over.items():
-        old = merged.get(name)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merged(old, value) if both else value  # type: ignore[arg-type]  # they are: see `both`
-    return merged
-
-
-def _lowered(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name).lower(): _lowered(item) for name, item in value.items()}
-    return [_lowered(item) for item in value] if isinstance(value, list) else value
-
-
-def _map(values: Any, name: str) -> Values:
-    found = values.get(name) if isinstance(values, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
-def _at(values: Any, *names: str) -> Any:
-    for name in names:
-        values = values.get(name) if isinstance(values, Mapping) else None
-    return values
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list | Mapping) else []
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float | str) and str(value).isdecimal() else 0.0
-
-
-def _waits(service_config: Any) -> bool:
-    """Whether a service config of gRPC lets calls wait; it is JSON.
-
-    https://github.com/grpc/grpc/blob/master/doc/service_config.md
+    Both charts write several files, and Flyte reads them in the order of their names.
     """
-    try:
-        methods = _at(json.loads(service_config), "methodConfig")
-    except (TypeError, ValueError):
-        return False
-    return isinstance(methods, list) and any(_at(method, "waitForReady") is True for method in methods)
+    # `flyte-core`: a file for each.
+    configmap = at(values, "configmap")
+    files = {str(name): part for name, part in configmap.items()} if isinstance(configmap, Mapping) else {}
+    # `flyte-binary`.
+    files["000-core"] = {"tasks": at(values, "enabled_plugins", "tasks")}
+    files["100-inline-config"] = at(values, "configuration", "inline")
+    if _is_connector_enabled(values):
+        files["connector_service"] = at(values, "flyteconnector", "plugin_config")
+        if isinstance(configuration := at(values, "configuration"), Mapping):
+            files["000-core"]["plugins"] = {PLUGIN: at(merged(BINARY_DEFAULTS, configuration), "connectorService")}
+    settings: Values = {}
+    for _, part in sorted(files.items()):
+        if isinstance(part, Mapping):
+            settings = merged(settings, lowered(part), keeps_maps=True)
+    return settings

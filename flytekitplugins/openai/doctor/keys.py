@@ -5,24 +5,35 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import flytekit
 from flytekit import FlyteContextManager
 from flytekit.core.context_manager import ExecutionState
 
-from flytekitplugins.openai._client import STORED_NAMES, Account
-from flytekitplugins.openai._credentials import OPENAI_API_KEY, APIKey, common_key_is_for_all, find_api_key, scope_of
+from flytekitplugins.openai._client import Account
+from flytekitplugins.openai._credentials import (
+    OPENAI_API_KEY,
+    REQUIRE_PROJECT_KEY,
+    APIKey,
+    common_key_is_for_all,
+    find_api_key,
+    scope_of,
+)
 from flytekitplugins.openai._secret_names import COMMON, KeyScope, SecretName
 from flytekitplugins.openai.exceptions import OpenAIPluginError
 
 from .findings import Check, failed, passed
+from .key_names import scope_of_parts
+from .stored_names import stored_for_projects
 
-__all__ = ["FoundKey", "check_names_beside_keys", "find_keys", "find_upload_key", "is_in_pod", "secret_name"]
+__all__ = ["FoundKey", "find_keys", "find_upload_key", "is_in_pod", "secret_name"]
 
 KEY = "key"
 UPLOAD_KEY = "upload key"
+# How the message begins if there is no key, and not a key that cannot be one.
+NOT_FOUND = "No OpenAI API key was found"
 
 
 @dataclass(frozen=True)
@@ -72,11 +83,33 @@ def find_keys(*, in_connector: bool, whose: KeyScope = COMMON) -> list[FoundKey]
         with _run_mode(is_local=False):
             needs_common = common_key_is_for_all()
             if whose != COMMON:
-                return [_find_scoped(scope_of(whose.project, whose.domain))]
+                return [_find_for_tasks_of(whose)]
     except OpenAIPluginError as error:
         return [FoundKey(failed(KEY, str(error)))]
     of_projects = [*_keys_of_projects()]
-    return [*([_find_scoped(COMMON)] if needs_common or not of_projects else []), *of_projects]
+    if needs_common:
+        return [_find_scoped(COMMON), *of_projects]
+    if not any(map(scope_of_parts, stored_for_projects(OPENAI_API_KEY))):
+        text = (
+            f"no Flyte project has a key of its own, and {REQUIRE_PROJECT_KEY} forbids the common one: every new task "
+            f"fails; store a project's key, such as {OPENAI_API_KEY}__my-team, or remove the setting"
+        )
+        return [FoundKey(failed(KEY, text)), *of_projects]
+    return of_projects
+
+
+def _find_for_tasks_of(whose: KeyScope) -> FoundKey:
+    """The key that tasks of a Flyte project use, and whether it is the common one because there is no other."""
+    scope = scope_of(whose.project, whose.domain)
+    found = _find_scoped(scope)
+    if scope != COMMON:
+        return found
+    stored = ", ".join("/".join(parts) for parts in sorted(stored_for_projects(OPENAI_API_KEY)))
+    text = (
+        f"{found.check.text}{'; ' if found.account else ' '}'{whose}' has no key of its own, and its tasks use the "
+        f"common one (keys of projects: {stored or 'none'})"
+    )
+    return replace(found, check=replace(found.check, text=text))
 
 
 def _find_scoped(scope: KeyScope) -> FoundKey:
@@ -86,8 +119,8 @@ def _find_scoped(scope: KeyScope) -> FoundKey:
 
 def _keys_of_projects() -> Iterator[FoundKey]:
     """A key for each project of Flyte's that has one, and a failure for a name that no project has."""
-    for parts, where in sorted(_stored_for_projects(OPENAI_API_KEY).items()):
-        scope = _scope_of(parts)
+    for parts, where in sorted(stored_for_projects(OPENAI_API_KEY).items()):
+        scope = scope_of_parts(parts)
         if scope is not None:
             yield _find_scoped(scope)
             continue
@@ -99,50 +132,22 @@ def _keys_of_projects() -> Iterator[FoundKey]:
         yield FoundKey(failed(f"{KEY} of {'__'.join(parts)}", text))
 
 
-def check_names_beside_keys() -> Iterator[Check]:
-    """A failure for each organization and project of OpenAI's that is stored without a key, and so never used."""
-    scopes = {_scope_of(parts) for parts in _stored_for_projects(OPENAI_API_KEY)} - {None}
-    for what, name in STORED_NAMES.items():
-        for parts, where in sorted(_stored_for_projects(name).items()):
-            if _scope_of(parts) not in scopes:
-                text = f"the {where} is used with no key; end its name as that of the key that it belongs to"
-                yield failed(f"{what} of {'__'.join(parts)}", text)
-
-
-def _scope_of(parts: tuple[str, ...]) -> KeyScope | None:
-    try:
-        return KeyScope(*parts)
-    except (TypeError, ValueError):
-        return None
-
-
-def _stored_for_projects(name: str) -> dict[tuple[str, ...], str]:
-    """What follows the name of a secret that projects may have, in its parts, and where."""
-    secrets = flytekit.current_context().secrets
-    prefix = SecretName(f"{name}__")
-    variable, path = secrets.get_secrets_env_var(key=prefix.key), Path(secrets.get_secrets_file(key=prefix.key))
-    variables = {each: f"variable {each}" for each in os.environ if each.startswith(variable)}
-    listed = path.parent.iterdir() if path.parent.is_dir() else ()
-    files = {each.name: f"file {each}" for each in listed if each.name.lower().startswith(path.name)}
-    return {
-        **{tuple(each[len(variable) :].lower().split("__")): where for each, where in variables.items()},
-        # flytekit looks for a file in small letters alone: one with capitals is no project's, whatever it says.
-        **{
-            tuple(each[len(path.name) :].split("__")) if each.islower() else (each,): where
-            for each, where in files.items()
-        },
-    }
-
-
 def find_upload_key(secret: SecretName) -> FoundKey:
     """The key that the upload step's secret holds, mounted as Flyte does it, or as a plain variable."""
     found = _find(UPLOAD_KEY, secret, is_local=False)
-    if found.account is None:
-        local = _find(UPLOAD_KEY, secret, is_local=True)
-        # A local run would also take another key, which says nothing about this secret.
-        if local.account is not None and local.account.api_key.source == f"secret {secret}":
-            return local
-    return found
+    if found.account is not None:
+        return found
+    local = _find(UPLOAD_KEY, secret, is_local=True)
+    # A local run would also take another key, which says nothing about this secret.
+    if local.account is not None and local.account.api_key.source == f"secret {secret}":
+        return local
+    if not found.check.text.startswith(NOT_FOUND):
+        return found
+    variable = (
+        f", or in a shell whose variable {secret.variable} holds the key" if secret.variable.isidentifier() else ""
+    )
+    text = f"{found.check.text} Run the doctor where the secret is mounted, in a task that requests it{variable}."
+    return replace(found, check=replace(found.check, text=text))
 
 
 def _find(name: str, secret: SecretName, *, is_local: bool, scope: KeyScope = COMMON) -> FoundKey:
@@ -153,7 +158,9 @@ def _find(name: str, secret: SecretName, *, is_local: bool, scope: KeyScope = CO
             account = Account.of(key, organization=None, project=None, scope=scope)
         except OpenAIPluginError as error:
             return FoundKey(failed(name, f"{error}{_hint(secret, is_local=is_local)}"))
-        return FoundKey(passed(name, _place(key, secret)), account)
+        names = {"organization": account.organization, "project": account.project}
+        beside = "".join(f", {what} {value!r}" for what, value in names.items() if value)
+        return FoundKey(passed(name, _place(key, secret) + beside), account)
 
 
 def _place(key: APIKey, secret: SecretName) -> str:

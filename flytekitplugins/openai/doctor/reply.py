@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flytekitplugins.openai._text import shortened, tidied
 
-__all__ = ["ABSENT", "INVALID", "Reply", "is_key_refused", "problem_with"]
+__all__ = ["ABSENT", "INVALID", "KeySettings", "Reply", "is_key_refused", "problem_with"]
 
 # Answers to a call for something that does not exist, or is over: what the key is allowed for is checked before.
 ABSENT = frozenset({400, 404, 409, 422})
@@ -22,8 +22,8 @@ LONGEST_CODE = 60
 LONGEST_MESSAGE = 300
 # What to do about an error, by its code. https://platform.openai.com/docs/guides/error-codes
 BY_CODE = {
-    "mismatched_organization": "the key is of another organization; correct or unset OPENAI_ORG_ID",
-    "mismatched_project": "the key is of another project; correct or unset OPENAI_PROJECT_ID",
+    "mismatched_organization": "the key is of another organization; correct or unset {organization}",
+    "mismatched_project": "the key is of another project; correct or unset {project}",
     "unsupported_country_region_territory": "OpenAI does not serve the country of this network; use another one",
     "ip_not_authorized": "the project does not allow this network; add its address on OpenAI's platform",
     "insufficient_quota": "the account has no credit left; add some on OpenAI's platform",
@@ -31,7 +31,7 @@ BY_CODE = {
 }
 # The same by status.
 BY_STATUS = {
-    401: "OpenAI does not know the key; store a valid one, and restart the connector if it is in a variable",
+    401: "OpenAI does not know the key; store a valid one{afterwards}",
     403: "the key is not allowed to; give it the permission on OpenAI's platform, or ask who runs the server",
     404: "the server has no such call; correct OPENAI_BASE_URL, or use a server that has it",
     405: "the server has no such call; correct OPENAI_BASE_URL, or use a server that has it",
@@ -40,6 +40,21 @@ BY_STATUS = {
 }
 UNAVAILABLE = "OpenAI is unavailable or busy; run this again later"
 PASSING = frozenset({408, 409, 429})
+
+
+@dataclass(frozen=True)
+class KeySettings:
+    """What to change if a key is refused, for what is said about it.
+
+    Attributes:
+        organization: Where OpenAI's organization is set for it.
+        project: Where OpenAI's project is.
+        afterwards: What to do once another key is stored.
+    """
+
+    organization: str = "OPENAI_ORG_ID"
+    project: str = "OPENAI_PROJECT_ID"
+    afterwards: str = ", and restart the connector if it is in a variable"
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,7 @@ class Reply:
         headers: Of the reply.
         seconds: How long the reply took.
         trouble: Why there is no reply.
+        settings: Of the key that asked.
     """
 
     status: int | None = None
@@ -63,6 +79,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     trouble: str = ""
+    settings: KeySettings = KeySettings()
 
     @property
     def is_success(self) -> bool:
@@ -125,7 +142,7 @@ def problem_with(reply: Reply, *, harmless: Collection[int] = ()) -> str:
     if advice is None and (reply.status in PASSING or reply.status >= 500):
         advice = UNAVAILABLE
     if advice is not None:
-        found, _, action = advice.partition("; ")
+        found, _, action = advice.format_map(asdict(reply.settings)).partition("; ")
         return f"{found} ({reason}); {action}"
     told = f": {tidied(reply.message, longest=LONGEST_MESSAGE)}" if reply.message else ""
     return f"OpenAI refused it ({reason}{told}); ask who runs the server"

@@ -18,6 +18,7 @@ from flytekitplugins.openai.__main__ import main
 from flytekitplugins.openai.batch.connector import State
 from flytekitplugins.openai.batch.report.advice import BY_CODE, advice_for
 from flytekitplugins.openai.batch.results.failures import NO_CODE, Failure, is_worth_running_again
+from flytekitplugins.openai.doctor.helm_rules import FLYTE_RULES
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -228,6 +229,14 @@ def test_reasons_are_reported():
     """An operator finds the reason of an alert."""
     told = [word for row in table(OPERATING, "reason | is | do") for word in re.findall(r"`(\w+)`", row[0])]
     assert sorted(told) == sorted(_metrics.REASONS)
+
+
+def test_settings_of_flyte_are_all_checked_by_the_doctor():
+    """Each row of the table has a line of the doctor's, and each line a row."""
+    names = {rule.name for rule in FLYTE_RULES}
+    rows = [set(re.findall(r"[\w-]+", " ".join(row[:2]))) for row in table(OPERATING, "setting | value | without it")]
+    assert [row for row in rows if not row & names] == []
+    assert names - set.union(*rows) == set()
 
 
 @pytest.fixture

@@ -30,7 +30,10 @@ def merged(base: Values, over: Values, *, keeps_maps: bool = False) -> Values:
 
 
 def lowered(value: Any) -> Any:
-    """The same with the keys of maps in lower case, but for maps in a list: Flyte ignores case in the others."""
+    """The same with the keys of maps in lower case, as Flyte reads them; in a list it keeps them as they are written.
+
+    https://github.com/flyteorg/flyte/blob/v1.16.8/flytestdlib/config/viper/viper.go
+    """
     return {str(name).lower(): lowered(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 

@@ -165,16 +165,19 @@ def test_file_in_capitals_is_told(keys_of_teams, name):
     assert nobodys.check.text.startswith(f"the file {keys_of_teams / name} matches no project; name it after a project")
 
 
-@pytest.mark.parametrize("name", ["FLYTE_OPENAI_ORG_ID__FRAUD-TEAM", "FLYTE_OPENAI_PROJECT_ID__RESEARCH"])
+@pytest.mark.parametrize(
+    "name", ["FLYTE_OPENAI_ORG_ID__FRAUD-TEAM", "FLYTE_OPENAI_PROJECT_ID__RESEARCH", "FLYTE_OPENAI_ORG_ID__A__B__C"]
+)
 def test_organization_or_project_without_a_key_is_told(keys_of_teams, monkeypatch, name):
-    """The key of another domain of the project does not have it, and calls would go without it."""
+    """The key of another domain of the project does not have it, nor one that no project can have."""
+    monkeypatch.setenv("_FSEC_FLYTE_OPENAI_API_KEY__A__B__C", "sk-nobody")
     monkeypatch.setenv(f"_FSEC_{name}", "its-name")
     [unused] = check_names_beside_keys()
     what, _, whose = name.removeprefix("FLYTE_OPENAI_").partition("__")
     assert unused.name == f"{ {'ORG_ID': 'organization', 'PROJECT_ID': 'project'}[what] } of {whose.lower()}"
     assert (unused.outcome, unused.text) == (
         "failed",
-        f"the variable _FSEC_{name} is used with no key; end its name as that of the key that it belongs to",
+        f"the variable _FSEC_{name} is never used; end its name as its key's, and write a file's in small letters",
     )
 
 

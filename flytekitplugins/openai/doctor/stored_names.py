@@ -17,12 +17,12 @@ __all__ = ["check_names_beside_keys", "stored_for_projects"]
 
 
 def check_names_beside_keys() -> Iterator[Check]:
-    """A failure for each organization and project of OpenAI's that is used with no key, and for each name not read."""
+    """A failure for each organization and project of OpenAI's that is never used, and for each name not read."""
     scopes = {scope_of_parts(parts) for parts in stored_for_projects(KEY)} - {None}
     for what, name in STORED_NAMES.items():
         for parts, where in sorted(stored_for_projects(name).items()):
             if scope_of_parts(parts) not in scopes:
-                text = f"the {where} is used with no key; end its name as that of the key that it belongs to"
+                text = f"the {where} is never used; end its name as its key's, and write a file's in small letters"
                 yield failed(f"{what} of {'__'.join(parts)}", text)
     for what, name in {"key": KEY, **STORED_NAMES}.items():
         yield from _names_not_read(what, name)

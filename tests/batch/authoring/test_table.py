@@ -11,7 +11,7 @@ import pytest
 from flytekit.types.file import JSONLFile
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, RootModel, create_model
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, RootModel, create_model, field_serializer
 
 from flytekitplugins.openai import BatchResult, ResultRow, read_results
 from flytekitplugins.openai.batch.authoring import table
@@ -208,6 +208,21 @@ def test_columns_are_called_as_the_fields():
 def test_model_may_say_itself_what_is_in_it():
     """As it does where it is dumped."""
     assert table_of([make_row(Described(team="sales"))], columns_of(Described))["output.team"][0] == "team sales"
+
+
+class Rounded(BaseModel):
+    price: float
+    number: int
+
+    @field_serializer("price", "number")
+    def write(self, number):
+        return f"{number:.0f}"
+
+
+def test_serializer_may_write_another_type():
+    """Of which the field says nothing."""
+    frame = table_of([make_row(Rounded(price=2.4, number=5)), LOST], columns_of(Rounded))
+    assert frame[["output.price", "output.number"]].to_numpy().tolist() == [["2", "5"], [None, None]]
 
 
 def test_field_without_a_name_is_no_whole_output():

@@ -38,6 +38,13 @@ TYPES_BY_CONTENT = {
     "mixed-integer-float": "Float64",
     "string": "string",
 }
+PYTHON_TYPES = {
+    "bool": frozenset({bool}),
+    "boolean": frozenset({bool}),
+    "Int64": frozenset({int}),
+    "Float64": frozenset({int, float}),
+    "string": frozenset({str}),
+}
 # What Arrow knows, by which Flyte hands a table on.
 KNOWN_TO_ARROW = (str, int, float, bool, bytes, Decimal, date, time, timedelta, NoneType)
 PLAIN = frozenset(KNOWN_TO_ARROW)
@@ -104,7 +111,7 @@ class _Column:
         import numpy as np  # noqa: PLC0415 (as above)
         import pandas as pd  # noqa: PLC0415 (as above)
 
-        if self._kind == "Int64" and not _fit(values):
+        if self._kind in PYTHON_TYPES and not _fit(values, self._kind):
             # Then they are all Python's.
             self._kind = "object"
         if self._kind in (None, "object"):
@@ -126,7 +133,7 @@ class _Column:
         objects = [value for part in parts for value in part]
         column = pd.Series([None if value is pd.NA else value for value in objects], dtype=object)
         kind = self._kind or TYPES_BY_CONTENT.get(pd.api.types.infer_dtype(column, skipna=True), "object")
-        return column.astype(kind) if kind != "Int64" or _fit(column.dropna()) else column
+        return column.astype(kind) if kind != "Int64" or _fit(column.dropna(), kind) else column
 
 
 def columns_of(model: Any) -> dict[str, str | None]:
@@ -199,7 +206,9 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, KNOWN_TO_ARROW) else str(value)
 
 
-def _fit(numbers: Iterable[Any]) -> bool:
-    """Whether none of these whole numbers is longer than 64 bits."""
-    given = [number for number in numbers if number is not None]
-    return not given or (min(given) >= -(2**63) and max(given) < 2**63)
+def _fit(values: Iterable[Any], kind: str) -> bool:
+    """Whether a column of this type can hold the values. A number may be too long, or written as a text."""
+    given = [value for value in values if value is not None]
+    if not PYTHON_TYPES[kind].issuperset(map(type, given)):
+        return False
+    return kind != "Int64" or not given or (min(given) >= -(2**63) and max(given) < 2**63)

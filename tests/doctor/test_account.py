@@ -612,7 +612,7 @@ def test_real_batch_needs_a_key(emulator, diagnose, monkeypatch):
 @pytest.mark.long
 def test_interrupt_leaves_nothing_behind(openai_emulator, files_left):
     """Ctrl-C while a real batch runs cancels it, and deletes its file."""
-    openai_emulator.change(validating=3_600)
+    openai_emulator.change(validating=3_600, cancelling=0.2)
     command = [sys.executable, "-m", "flytekitplugins.openai", "doctor", "--no-connector", "--submit"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
@@ -648,7 +648,7 @@ sys.exit(main(["doctor", "--no-connector", "--submit"]))
 @pytest.mark.long
 def test_interrupt_that_python_drops_is_not_lost(openai_emulator, files_left):
     """A handler's error is printed and dropped in the middle of a destructor, and the batch would run on."""
-    openai_emulator.change(validating=3_600)
+    openai_emulator.change(validating=3_600, cancelling=0.2)
     command = [sys.executable, "-c", INTERRUPTED_IN_A_DESTRUCTOR]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 1

@@ -37,6 +37,7 @@ class NotedInterrupt:
             signal.signal(signal.SIGINT, self._handler)
         if error is None:
             self.raise_again()
+        self._has_come = False
 
     def raise_again(self) -> None:
         """Call the handler once more if an interrupt has come and what it raised was dropped."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import flytekit
 
 from ._flyte import is_local_run
-from ._secret_names import COMMON, KeyScope, SecretName, is_flyte_name
+from ._secret_names import COMMON, OPENAI_API_KEY, REQUIRE_PROJECT_KEY, KeyScope, SecretName, is_flyte_name
 from .exceptions import MissingAPIKeyError
 
 __all__ = [
@@ -21,10 +21,6 @@ __all__ = [
     "scoped_value",
 ]
 
-# The secret of the connector service, which the operator sets.
-OPENAI_API_KEY = "FLYTE_OPENAI_API_KEY"
-# The operator's word on whether a task may use that key if its Flyte project has none of its own.
-REQUIRE_PROJECT_KEY = "FLYTE_OPENAI_REQUIRE_PROJECT_KEY"
 # Where the SDK itself looks. It is enough on a laptop.
 _SDK_VARIABLE = "OPENAI_API_KEY"
 _QUOTATION_MARKS = ("'", '"')

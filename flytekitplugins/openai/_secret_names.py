@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
-__all__ = ["COMMON", "KeyScope", "SecretName", "is_flyte_name"]
+__all__ = ["COMMON", "OPENAI_API_KEY", "REQUIRE_PROJECT_KEY", "KeyScope", "SecretName", "is_flyte_name"]
+
+# The secret of the connector service, which the operator sets.
+OPENAI_API_KEY = "FLYTE_OPENAI_API_KEY"
+# The operator's word on whether a task may use that key if its Flyte project has none of its own.
+REQUIRE_PROJECT_KEY = "FLYTE_OPENAI_REQUIRE_PROJECT_KEY"
 
 # What Flyte lets a project or a domain be called, a label of DNS: nothing in it could be read as another's secret, or
 # as a path. https://datatracker.ietf.org/doc/html/rfc1123#section-2

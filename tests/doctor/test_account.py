@@ -632,7 +632,7 @@ def test_interrupt_leaves_nothing_behind(openai_emulator, files_left):
     assert files_left("sk-emulator") == []
 
 
-# The doctor as a command, whose pauses are interrupted in the middle of what Python drops errors of.
+# The doctor as a command. In its pauses SIGINT comes within a destructor, whose errors Python drops.
 INTERRUPTED_IN_A_DESTRUCTOR = """
 import os, signal, sys, time
 class Interrupting:

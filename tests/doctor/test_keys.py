@@ -238,7 +238,7 @@ def test_file_that_is_not_read_is_told(keys_of_teams):
     ],
 )
 def test_other_names_are_not_told(keys_of_teams, monkeypatch, name):
-    """The key is also stored under the right name, or the name is nobody's business."""
+    """The key is also stored under the right name, or the name is not like a secret's."""
     monkeypatch.setenv(name, "sk-hidden")
     assert list(check_names_beside_keys()) == []
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .key_names import KEY, PREFIX, expected_name, scope_named
+from flytekitplugins.openai._secret_names import OPENAI_API_KEY, REQUIRE_PROJECT_KEY
+
+from .key_names import PREFIX, expected_name, scope_named
 from .yaml_maps import Values, at
 
 __all__ = ["CONNECTOR_RULES", "FLYTE_RULES", "PLUGIN", "Rule"]
@@ -17,7 +19,8 @@ PLUGIN = "connector-service"
 # Below it, restarts of the connector within the 24 hours of a batch, which fail a poll or two each, may use it up.
 LEAST_SYSTEM_FAILURES = 100
 ADVISED_SYSTEM_FAILURES = 1000
-# Flyte's defaults, which are enough for who writes them down. https://github.com/flyteorg/flyte/blob/v1.16.8/flyteplugins/go/tasks/plugins/webapi/connector/config.go
+# Flyte's defaults. Values that write them down have chosen them.
+# https://github.com/flyteorg/flyte/blob/v1.16.8/flyteplugins/go/tasks/plugins/webapi/connector/config.go
 DEFAULT_RATE = {"qps": 10, "burst": 100}
 DEFAULT_WORKERS = 10
 LEAST_REPLICAS = 2
@@ -27,7 +30,6 @@ ADVISED_TIMEOUTS = f"[{{{SYNC_CALL}: 60s}}]"
 # A part of the chart's own map of timeouts.
 CHARTS_TIMEOUT = "listagents"
 SECRETS_DIRECTORY = "/etc/secrets"
-REQUIRE_PROJECT_KEY = "FLYTE_OPENAI_REQUIRE_PROJECT_KEY"
 
 
 @dataclass(frozen=True)
@@ -165,14 +167,15 @@ def _missing_key(stored: set[str], *, is_common_for_all: bool) -> str:
         is_common_for_all: Whether tasks of a project without a key use the common one.
     """
     if is_common_for_all:
-        if KEY.lower() in stored:
+        if OPENAI_API_KEY.lower() in stored:
             return ""
-        return f"add {PREFIX}{KEY} to podEnv, or {KEY.lower()} to connectorSecret.secretData.stringData"
-    if any(scope_named(KEY, name) for name in stored):
+        file = OPENAI_API_KEY.lower()
+        return f"add {PREFIX}{OPENAI_API_KEY} to podEnv, or {file} to connectorSecret.secretData.stringData"
+    if any(scope_named(OPENAI_API_KEY, name) for name in stored):
         return ""
     return (
         f"no Flyte project has a key of its own, and {REQUIRE_PROJECT_KEY} forbids the common one: every new task "
-        f"fails; add a project's key to podEnv, such as {PREFIX}{KEY}__MY-TEAM, or remove the setting"
+        f"fails; add a project's key to podEnv, such as {PREFIX}{OPENAI_API_KEY}__MY-TEAM, or remove the setting"
     )
 
 

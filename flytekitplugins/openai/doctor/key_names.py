@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from flytekitplugins.openai._secret_names import KeyScope
+from flytekitplugins.openai._secret_names import OPENAI_API_KEY, KeyScope
 
-__all__ = ["KEY", "PREFIX", "expected_name", "scope_named", "scope_of_parts"]
+__all__ = ["PREFIX", "expected_name", "scope_named", "scope_of_parts"]
 
-KEY = "FLYTE_OPENAI_API_KEY"
 # flytekit's, of the variables that hold secrets.
 PREFIX = "_FSEC_"
 
@@ -20,12 +19,12 @@ def scope_of_parts(parts: tuple[str, ...]) -> KeyScope | None:
 
 
 def scope_named(name: str, secret: str) -> KeyScope | None:
-    """Whose a secret of this name is, such as `flyte_openai_api_key__my-team`; `None` if it is no project's."""
+    """The project, and domain, of a secret of this name, as `flyte_openai_api_key__my-team`; `None` if it has none."""
     start, _, rest = secret.partition("__")
     return scope_of_parts(tuple(rest.split("__"))) if rest and start == name.lower() else None
 
 
-def expected_name(variable: str, secret: str = KEY) -> str:
+def expected_name(variable: str, secret: str = OPENAI_API_KEY) -> str:
     """What the connector reads in place of a variable that looks like a secret and is not read; "" for any other.
 
     It has no prefix, as in a local run, or one underscore where a project's has two.
@@ -35,8 +34,8 @@ def expected_name(variable: str, secret: str = KEY) -> str:
         secret: The secret that it looks like.
     """
     rest = variable.removeprefix(PREFIX).removeprefix(secret)
-    if variable == KEY == secret:
-        return PREFIX + KEY
+    if variable == OPENAI_API_KEY == secret:
+        return PREFIX + OPENAI_API_KEY
     if variable not in (secret + rest, PREFIX + secret + rest) or not rest.startswith("_"):
         return ""
     if variable.startswith(f"{PREFIX}{secret}__"):

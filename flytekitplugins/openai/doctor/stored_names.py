@@ -9,22 +9,23 @@ from pathlib import Path
 import flytekit
 
 from flytekitplugins.openai._client import STORED_NAMES
+from flytekitplugins.openai._secret_names import OPENAI_API_KEY
 
 from .findings import Check, failed
-from .key_names import KEY, PREFIX, expected_name, scope_of_parts
+from .key_names import PREFIX, expected_name, scope_of_parts
 
 __all__ = ["check_names_beside_keys", "stored_for_projects"]
 
 
 def check_names_beside_keys() -> Iterator[Check]:
     """A failure for each organization and project of OpenAI's that is never used, and for each name not read."""
-    scopes = {scope_of_parts(parts) for parts in stored_for_projects(KEY)} - {None}
+    scopes = {scope_of_parts(parts) for parts in stored_for_projects(OPENAI_API_KEY)} - {None}
     for what, name in STORED_NAMES.items():
         for parts, where in sorted(stored_for_projects(name).items()):
             if scope_of_parts(parts) not in scopes:
                 text = f"the {where} is never used; end its name as its key's, and write a file's in small letters"
                 yield failed(f"{what} of {'__'.join(parts)}", text)
-    for what, name in {"key": KEY, **STORED_NAMES}.items():
+    for what, name in {"key": OPENAI_API_KEY, **STORED_NAMES}.items():
         yield from _names_not_read(what, name)
 
 
@@ -33,7 +34,7 @@ def _names_not_read(what: str, secret: str) -> Iterator[Check]:
     files = {path.name: path for path in _files()}
     read = {name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)}.union(files)
     # A variable that is the common key itself is reported with the key.
-    for name in sorted(set(os.environ) - {KEY}):
+    for name in sorted(set(os.environ) - {OPENAI_API_KEY}):
         wanted = expected_name(name, secret)
         if wanted and wanted.removeprefix(PREFIX).lower() not in read:
             yield failed(f"{what} of {name}", f"the connector does not read the variable {name}; rename it to {wanted}")
@@ -46,12 +47,12 @@ def _names_not_read(what: str, secret: str) -> Iterator[Check]:
 
 def _files() -> list[Path]:
     """Where Flyte mounts the secrets of the connector."""
-    directory = Path(flytekit.current_context().secrets.get_secrets_file(key=KEY)).parent
+    directory = Path(flytekit.current_context().secrets.get_secrets_file(key=OPENAI_API_KEY)).parent
     return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
 def stored_for_projects(name: str) -> dict[tuple[str, ...], str]:
-    """What follows the name of a secret that projects may have, in its parts, and where."""
+    """The secrets of this name that are stored for projects: the parts after the name, and where each is."""
     secrets = flytekit.current_context().secrets
     variable, file = secrets.get_secrets_env_var(key=f"{name}__"), f"{name}__".lower()
     variables = {each: f"variable {each}" for each in os.environ if each.startswith(variable)}

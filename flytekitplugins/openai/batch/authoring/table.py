@@ -112,7 +112,7 @@ class _Column:
         import pandas as pd  # noqa: PLC0415 (as above)
 
         if self._kind in PYTHON_TYPES and not _fit(values, self._kind):
-            # Then they are all Python's.
+            # The column is then one of Python's objects.
             self._kind = "object"
         if self._kind in (None, "object"):
             self._parts.append(pd.Series(values, dtype=object))

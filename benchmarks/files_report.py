@@ -15,7 +15,7 @@ from .polls_report import MEGABYTE
 AIM_MEGABYTES = 100
 AIM_MEGABYTES_GROWN = 10
 AIM_TIMES_PARSING = 2
-AIM_TIMES_COPYING = 3
+AIM_TIMES_COPYING = 2.5
 STEPS = ("upload", "collect")
 
 
@@ -58,7 +58,7 @@ def _lines(by_line: Compared) -> Table:
     return table
 
 
-def _pair(pair: Pair, aim: int | None) -> list[str]:
+def _pair(pair: Pair, aim: float | None) -> list[str]:
     times = [1e6 * min(seconds) / pair.lines for seconds in (pair.ours, pair.yardstick)]
     return [f"{pair.ratio:.2f} times", *(f"{time:.2f} µs" for time in times), f"≤ {aim} times" if aim else ""]
 

@@ -1,7 +1,9 @@
 """What comes back is put together with what went in."""
 
+import gc
 import json
 import random
+import tracemalloc
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -167,6 +169,23 @@ def test_files_of_a_shard_are_removed_when_they_have_been_read(tmp_path):
     rows = make_round(tmp_path, [(0, ["a"]), (1, ["b"])], [[make_answer("a")]], [[make_answer("b")]]).rows()
     assert fates([next(rows)]) == [("a", Outcome.SUCCEEDED)]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_shard_takes_no_memory_when_it_has_been_read(tmp_path):
+    """Its round is there until the last of hundreds has been."""
+    custom_ids = [f"r-{number}" for number in range(1_000)]
+    open_shard = make_shards(tmp_path, [[make_answer(custom_id) for custom_id in custom_ids]])
+    tracemalloc.start()
+    try:
+        shard = open_shard(0)
+        held, _ = tracemalloc.get_traced_memory()
+        shard.rows(custom_ids)
+        gc.collect()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held > 50_000
+    assert left < 5_000
 
 
 def test_files_are_let_go_of_when_the_reading_ends_early(tmp_path):

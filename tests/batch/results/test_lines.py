@@ -11,7 +11,7 @@ from flytekitplugins.openai.batch.results.failures import (
     line_in_place_of,
     missing_line,
 )
-from flytekitplugins.openai.batch.results.lines import count_tokens, read_line
+from flytekitplugins.openai.batch.results.lines import count_tokens, read_answers, read_line
 from flytekitplugins.openai.batch.results.usage import Consumption, Usage
 from tests.builders import encode_line, make_answer, make_lost, make_refusal
 
@@ -78,6 +78,21 @@ def test_usage_is_counted_for_every_endpoint(usage, as_text):
     body = {"usage": usage}
     line = read_line(make_answer(body=json.dumps(body) if as_text else body))
     assert line.usage == Usage(input_tokens=10, cached_tokens=4, output_tokens=5, reasoning_tokens=2)
+
+
+def test_tokens_of_answers_are_counted_by_model():
+    """However they are mixed. One that tells of no tokens is not counted, as no answer takes none."""
+    bodies = [
+        {"model": "a", "usage": CHAT_USAGE},
+        {"model": "b", "usage": RESPONSES_USAGE},
+        {"model": "a", "usage": {"total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 4}}},
+        {"model": "a", "usage": {"prompt_tokens": 7}},
+        {"model": "c", "usage": {"completion_tokens": 0}},
+    ]
+    consumption = Consumption()
+    count_tokens(read_answers([make_answer(body=body) for body in bodies]), consumption)
+    assert consumption.by_model == {"a": Usage(17, 4, 5, 2), "b": Usage(10, 4, 5, 2)}
+    assert consumption.spread.counts == {5: 2, 0: 1}
 
 
 @pytest.mark.parametrize(

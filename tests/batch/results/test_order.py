@@ -8,10 +8,11 @@ from flytekitplugins.openai.batch.results.order import OrderError, OrderWriter, 
 
 
 def order_of(outcomes):
-    """What is written for these outcomes, one block of several and then one by one."""
+    """What is written for these outcomes, in blocks of several and then one by one."""
     target = io.BytesIO()
     writer = OrderWriter(target)
-    writer.add_all(outcomes[:7])
+    for block in (outcomes[:3], outcomes[3:7]):
+        writer.add_all(len(block), [number for number, succeeded in enumerate(block) if not succeeded])
     for succeeded in outcomes[7:]:
         writer.add(succeeded)
     writer.flush()

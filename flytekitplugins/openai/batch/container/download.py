@@ -77,24 +77,21 @@ def collect(
     first: list[bytes] = []
     with (
         outcomes(rounds, client, account=account, directory=directory, tally=tally) as rows,
-        output.open("wb", BUFFER_BYTES) as succeeded,
+        output.open("wb") as succeeded,
         errors.open("wb", BUFFER_BYTES) as failed,
         order.open("wb", BUFFER_BYTES) as runs,
     ):
         outcomes_in_order = OrderWriter(runs)
         while block := list(islice(rows, ROWS_AT_ONCE)):
-            answers = [line for _, outcome, line in block if outcome == Outcome.SUCCEEDED]
-            succeeded.write(b"".join(answers))
+            succeeded.write(b"".join([line for _, outcome, line in block if outcome == Outcome.SUCCEEDED]))
             first += [line for _, _, line in block[: keep - len(first)]] if len(first) < keep else []
-            tally.succeeded += len(answers)
-            if len(answers) == len(block):
-                outcomes_in_order.add(True, len(block))
-            else:
-                outcomes_in_order.add_all(outcome == Outcome.SUCCEEDED for _, outcome, _ in block)
-                for custom_id, outcome, line in block:
-                    if outcome != Outcome.SUCCEEDED:
-                        failed.write(line)
-                        tally.add_failure(custom_id, line)
+            failures = [number for number, row in enumerate(block) if row[1] != Outcome.SUCCEEDED]
+            outcomes_in_order.add_all(len(block), failures)
+            tally.succeeded += len(block) - len(failures)
+            for number in failures:
+                custom_id, _, line = block[number]
+                failed.write(line)
+                tally.add_failure(custom_id, line)
             progress.show(f"{plural(tally.requests, 'request')} collected", done=tally.requests)
         outcomes_in_order.flush()
     progress.show(f"{tally.succeeded:,} of {plural(tally.requests, 'request')} succeeded", done=tally.requests)

@@ -112,7 +112,7 @@ def read_line(line: bytes) -> ResultLine | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return read_object(object_in(line))
     response = found.response
-    if response is None or ((body := response.body) is not None and (body.id or body.usage)):
+    if response is None or not found.succeeded or ((body := response.body) is not None and (body.id or body.usage)):
         return found
     # There may be no answer in it. A byte that is no UTF-8, in a text that nobody reads here, is no reason to lose it.
     return read_object({**object_in(line, errors="replace"), "custom_id": found.custom_id})
@@ -136,26 +136,28 @@ def count_tokens(lines: Iterable[ResultLine | AnswerLine], consumption: Consumpt
     ]
     if not CUT_OFF.isdisjoint(stops):
         consumption.cut_off += sum(stop in CUT_OFF for stop in stops)
-    by_model: dict[str, list[AnswerUsage]] = {}
-    for body in bodies:
-        if body.usage is not None:
-            by_model.setdefault(body.model, []).append(body.usage)
-    for model, found in by_model.items():
-        # Every answer takes some: it has other names for them, or none.
+    for model in dict.fromkeys([body.model for body in bodies]):
+        # Every answer takes some: a server that tells of none has other names for them, or does not count.
         usages = [
             usage
-            for usage in found
-            if usage.input_tokens or usage.prompt_tokens or usage.output_tokens or usage.completion_tokens
+            for body in bodies
+            if body.model == model and (usage := body.usage) and (usage.prompt_tokens or usage.counts)
         ]
         if not usages:
             continue
         inputs = [usage.input_tokens or usage.prompt_tokens for usage in usages]
         outputs = [usage.output_tokens or usage.completion_tokens for usage in usages]
-        of_inputs = [usage.input_tokens_details or usage.prompt_tokens_details for usage in usages]
-        of_outputs = [usage.output_tokens_details or usage.completion_tokens_details for usage in usages]
-        cached = sum([details.cached_tokens for details in of_inputs if details])
-        reasoning = sum([details.reasoning_tokens for details in of_outputs if details])
-        consumption.of(model).add(Usage(sum(inputs), cached, sum(outputs), reasoning))
+        cached = [
+            read.cached_tokens
+            for usage in usages
+            if (read := usage.input_tokens_details or usage.prompt_tokens_details)
+        ]
+        reasoning = [
+            written.reasoning_tokens
+            for usage in usages
+            if (written := usage.output_tokens_details or usage.completion_tokens_details)
+        ]
+        consumption.of(model).add(Usage(sum(inputs), sum(cached), sum(outputs), sum(reasoning)))
         consumption.spread.add_all(outputs)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import BinaryIO, TypeVar
 
 __all__ = ["OrderError", "OrderWriter", "interleave"]
@@ -36,10 +35,21 @@ class OrderWriter:
             self.flush()
         self._succeeded += count
 
-    def add_all(self, outcomes: Iterable[bool]) -> None:
-        """The outcomes of the next requests, whether each succeeded."""
-        for succeeded, run in groupby(outcomes):
-            self.add(succeeded, sum(1 for _ in run))
+    def add_all(self, count: int, failed: Iterable[int]) -> None:
+        """The outcomes of the next requests.
+
+        Args:
+            count: How many requests.
+            failed: Which of them failed, counted from 0, in their order.
+        """
+        passed = 0
+        for number in failed:
+            if number > passed:
+                self.add(True, number - passed)
+            self.add(False)
+            passed = number + 1
+        if count > passed:
+            self.add(True, count - passed)
 
     def flush(self) -> None:
         """Write what was added."""

@@ -8,7 +8,8 @@ from array import array
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, count
+from itertools import accumulate
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ class ShardResults:
         for path in self._paths:
             path.unlink(missing_ok=True)
         self._files, self._paths, self._found, self._held = [], [], {}, b""
+        self._starts, self._outcomes = array("q"), bytearray()
         self._buffer.left, self._taken = self._buffer.left + self._taken, 0
 
     def _read(self, start: int, end: int) -> bytes:
@@ -169,14 +171,14 @@ class ShardResults:
                 self._starts.extend(accumulate(map(len, lines), initial=self._starts.pop()))
 
     def _add_answers(self, lines: Sequence[bytes]) -> bool:
-        """Note all lines at once, if each is the first answer to its request; otherwise none of them."""
+        """Note all lines at once, if each is the first answer to its request. Otherwise `_add` must see them all."""
         answers = read_answers(lines)
         if answers is None:
             return False
         custom_ids = [answer.custom_id for answer in answers]
-        if len(set(custom_ids)) < len(custom_ids) or not self._found.keys().isdisjoint(custom_ids):
+        numbers = range(len(self._outcomes), len(self._outcomes) + len(answers))
+        if not all(map(eq, map(self._found.setdefault, custom_ids, numbers), numbers)):
             return False
-        self._found.update(zip(custom_ids, count(len(self._outcomes)), strict=False))
         self._outcomes += bytes([Outcome.SUCCEEDED]) * len(answers)
         count_tokens(answers, self.consumption)
         return True

@@ -87,6 +87,18 @@ def test_column_has_the_type_of_its_field(name, type_, value):
     assert column(name).array([getattr(ANSWER, name), None]).to_pylist() == [value, None]
 
 
+@pytest.mark.parametrize(
+    ("annotation", "given", "kept"),
+    [
+        (str, ["a", None, "b\ud800", "\u00e9"], ["a", None, "b?", "\u00e9"]),
+        (Mood, [Mood.BAD, None, "good"], ["bad", None, "good"]),
+    ],
+)
+def test_value_that_arrow_does_not_take_is_converted(annotation, given, kept):
+    """The others of its column, which are as they should be, stay so."""
+    assert columns_of_output(annotation)["output"].array(given).to_pylist() == kept
+
+
 def test_nested_model_is_a_struct():
     """One that refers to itself is cut off at a depth, and kept as JSON there."""
     [part] = column("part").array([ANSWER.part]).to_pylist()

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, RootModel, create_mo
 
 from flytekitplugins.openai import BatchResult, ResultRow, read_results
 from flytekitplugins.openai.batch.authoring import table
-from flytekitplugins.openai.batch.authoring.table import columns_of, field_reader
+from flytekitplugins.openai.batch.authoring.output_fields import field_reader
+from flytekitplugins.openai.batch.authoring.table import columns_of
 from flytekitplugins.openai.batch.results import row_values
 from flytekitplugins.openai.batch.results.row_values import values_in
 from flytekitplugins.openai.batch.results.usage import Usage
@@ -79,7 +80,7 @@ def test_table_is_the_same_however_many_rows_are_read_at_once(rows, size, known)
     columns = columns_of(Order) if known else {}
     whole = table_of(rows, columns, body=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_values, "ROWS_AT_ONCE", size)
+        patch.setattr(table, "ROWS_AT_ONCE", size)
         patch.setattr(row_values, "ROWS_KEPT", 1)
         pd.testing.assert_frame_equal(table_of(rows, columns, body=True), whole)
 

@@ -72,9 +72,8 @@ def test_something_is_taken_of_each_output(body):
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (4, [4]), (9, [4, 4, 1])])
 def test_blocks_have_all_rows_in_order(monkeypatch, count, sizes):
     """The last one has what is left."""
-    monkeypatch.setattr(row_values, "ROWS_AT_ONCE", 4)
     monkeypatch.setattr(row_values, "ROWS_KEPT", 2)
-    blocks = list(blocks_of_columns((number, -number) for number in range(count)))
+    blocks = list(blocks_of_columns(((number, -number) for number in range(count)), 4))
     assert [len(numbers) for numbers, _ in blocks] == sizes
     assert [number for numbers, _ in blocks for number in numbers] == list(range(count))
     assert all(negatives == [-number for number in numbers] for numbers, negatives in blocks)

@@ -7,6 +7,7 @@ import enum
 import json
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -22,7 +23,7 @@ else:
     pa = lazy_module("pyarrow")
     pydantic = lazy_module("pydantic")
 
-__all__ = ["FLOAT_BYTES", "ArrowColumn", "columns_of_model", "columns_of_output", "vectors"]
+__all__ = ["FLOAT_BYTES", "ArrowColumn", "columns_of_model", "columns_of_output", "exact", "vectors"]
 
 # How deep models may be nested; a model that refers to itself has no end, and is kept as JSON below this depth.
 DEEPEST = 8
@@ -41,24 +42,33 @@ class ArrowColumn:
         type: Its Arrow type.
         convert: Makes a value of that type of a Python value that is not `None`; `None` if it is one already.
         categories: The values that a category has; empty unless it is one.
+        converts_few: Whether most values are of that type already, and the others are seen when they are taken for it.
     """
 
     type: pa.DataType
     convert: Callable[[Any], Any] | None = None
     categories: Sequence[Any] = ()
+    converts_few: bool = False
 
-    def array(self, values: Iterable[Any]) -> pa.Array:
+    def array(self, values: Sequence[Any]) -> pa.Array:
         """The values as Arrow has them.
 
         Raises:
             pyarrow.ArrowException: A value does not fit, such as a number of more than 64 bits.
         """
         convert = self.convert
-        converted = [value if value is None or convert is None else convert(value) for value in values]
+        if convert is None:
+            return self._array_of(values)
+        if self.converts_few:
+            with suppress(UnicodeEncodeError, KeyError):
+                return self._array_of(values)
+        return self._array_of([None if value is None else convert(value) for value in values])
+
+    def _array_of(self, values: Sequence[Any]) -> pa.Array:
         if not self.categories:
-            return pa.array(converted, type=self.type)
-        codes = {value: code for code, value in enumerate(self.categories)}
-        indices = pa.array([None if value is None else codes[value] for value in converted], type=pa.int32())
+            return pa.array(values, type=self.type)
+        codes = {None: None, **{value: code for code, value in enumerate(self.categories)}}
+        indices = pa.array([codes[value] for value in values], type=pa.int32())
         return pa.DictionaryArray.from_arrays(indices, pa.array(self.categories, type=self.type.value_type))
 
 
@@ -77,6 +87,11 @@ def columns_of_output(model: Any) -> dict[str, ArrowColumn]:
     if isinstance(model, type(pydantic.BaseModel)) and not issubclass(model, pydantic.RootModel):
         return {f"output.{name}": column for name, column in columns_of_model(model).items()}
     return {} if model is None else {"output": _column_of(model)}
+
+
+def exact(array: pa.Array) -> pa.Array:
+    """A copy that takes the memory it needs: an array has the room that it grew into, half as much again."""
+    return pa.concat_arrays([array[:1], array[1:]])
 
 
 def vectors(packed: Sequence[bytes | None]) -> pa.Array:
@@ -146,7 +161,8 @@ def _category_of(members: Sequence[Any], *, nested: bool) -> ArrowColumn:
     # Parquet has no categories within a list or a struct.
     if nested:
         return ArrowColumn(type_, _value_of)
-    return ArrowColumn(pa.dictionary(pa.int32(), type_), _value_of, [each for each in members if each is not None])
+    categories = [each for each in members if each is not None]
+    return ArrowColumn(pa.dictionary(pa.int32(), type_), _value_of, categories, converts_few=True)
 
 
 def _list_of(arguments: tuple[Any, ...], depth: int) -> ArrowColumn:
@@ -195,7 +211,7 @@ def _scalars() -> Sequence[tuple[type, ArrowColumn]]:
         (bool, ArrowColumn(pa.bool_())),
         (int, ArrowColumn(pa.int64())),
         (float, ArrowColumn(pa.float64())),
-        (str, ArrowColumn(pa.string(), whole)),
+        (str, ArrowColumn(pa.string(), whole, converts_few=True)),
         (dt.datetime, ArrowColumn(pa.timestamp("us", tz="UTC"), _in_utc)),
         (dt.date, ArrowColumn(pa.date32())),
         (dt.time, ArrowColumn(pa.time64("us"), lambda value: value.replace(tzinfo=None))),

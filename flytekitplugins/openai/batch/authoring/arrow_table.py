@@ -13,7 +13,7 @@ from flytekitplugins.openai.batch.results.bodies import packed_vector_in
 from flytekitplugins.openai.batch.results.row_values import COLUMNS, TOKENS, blocks_of_columns
 from flytekitplugins.openai.batch.results.rows import ResultRow
 
-from .arrow_columns import FLOAT_BYTES, ArrowColumn
+from .arrow_columns import FLOAT_BYTES, ArrowColumn, exact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,8 @@ else:
     pa = lazy_module("pyarrow")
 
 __all__ = ["arrow_table_of", "matrix_of", "part_reader"]
+
+ROWS_AT_ONCE = 1024
 
 
 def arrow_table_of(rows: Iterable[tuple[Any, ...]], outputs: Mapping[str, ArrowColumn]) -> pa.Table:
@@ -39,13 +41,11 @@ def arrow_table_of(rows: Iterable[tuple[Any, ...]], outputs: Mapping[str, ArrowC
     types |= {"ok": pa.bool_(), "status_code": pa.int64(), **dict.fromkeys(TOKENS, pa.int64())}
     fields = {**types, **{name: column.type for name, column in outputs.items()}}
     batches = []
-    for *columns, found in blocks_of_columns(rows):
+    for *columns, found in blocks_of_columns(rows, ROWS_AT_ONCE):
         arrays = [pa.array(column, type=kind) for column, kind in zip(columns, types.values(), strict=True)]
         for number, column in enumerate(outputs.values()):
             arrays.append(column.array([None if parts is None else parts[number] for parts in found]))
-        # The allocator leaves an array the room that it grew into, half as much again; a copy takes what it needs.
-        exact = [pa.concat_arrays([array[:1], array[1:]]) for array in arrays]
-        batches.append(pa.RecordBatch.from_arrays(exact, names=list(fields)))
+        batches.append(pa.RecordBatch.from_arrays([*map(exact, arrays)], names=list(fields)))
     return pa.Table.from_batches(batches, schema=pa.schema(fields))
 
 

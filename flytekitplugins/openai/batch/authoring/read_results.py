@@ -20,7 +20,8 @@ from flytekitplugins.openai.exceptions import InconsistentError
 
 from .arrow_columns import columns_of_output
 from .arrow_table import arrow_table_of, matrix_of, part_reader
-from .table import columns_of, field_reader, table_of
+from .output_fields import field_reader
+from .table import columns_of, table_of
 
 if TYPE_CHECKING:
     import numpy as np

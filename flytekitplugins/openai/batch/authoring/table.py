@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from itertools import chain
@@ -14,14 +15,21 @@ from flytekit import lazy_module
 
 from flytekitplugins.openai.batch.results.row_values import COLUMNS, TOKENS, blocks_of_columns
 
+from .arrow_columns import exact
+from .output_fields import WHOLE
+
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     import pydantic
 else:
+    pa = lazy_module("pyarrow")
     pydantic = lazy_module("pydantic")
 
-__all__ = ["columns_of", "field_reader", "table_of"]
+__all__ = ["columns_of", "table_of"]
 
+# To make an array takes pandas as long as a hundred rows.
+ROWS_AT_ONCE = 4096
 # pandas' own types would make 1.0 of a whole number, and an object of a flag, where another row has none.
 TYPES = {
     **dict.fromkeys(COLUMNS[:-1], "string"),
@@ -40,16 +48,15 @@ TYPES_BY_CONTENT = {
 }
 PYTHON_TYPES = {
     "bool": frozenset({bool}),
-    "boolean": frozenset({bool}),
-    "Int64": frozenset({int}),
-    "Float64": frozenset({int, float}),
-    "string": frozenset({str}),
+    "boolean": frozenset({bool, NoneType}),
+    "Int64": frozenset({int, NoneType}),
+    "Float64": frozenset({int, float, NoneType}),
+    "string": frozenset({str, NoneType}),
 }
+NUMPY_TYPES = {"bool": "bool", "boolean": "bool", "Int64": "int64", "Float64": "float64"}
 # What Arrow knows, by which Flyte hands a table on.
 KNOWN_TO_ARROW = (str, int, float, bool, bytes, Decimal, date, time, timedelta, NoneType)
 PLAIN = frozenset(KNOWN_TO_ARROW)
-# The name of what has no fields; a field may have any text for a name.
-WHOLE = object()
 
 
 def table_of(
@@ -73,7 +80,7 @@ def table_of(
     outputs = {name: _Column(kind) for name, kind in output_columns.items()}
     bodies: list[Mapping[str, Any]] = []
     count = 0
-    for columns in blocks_of_columns(rows):
+    for columns in blocks_of_columns(rows, ROWS_AT_ONCE):
         if body:
             bodies += columns.pop()
         found = _columns_in(columns.pop())
@@ -108,7 +115,6 @@ class _Column:
 
     def add(self, values: Sequence[Any]) -> None:
         """Add the values of more rows."""
-        import numpy as np  # noqa: PLC0415 (as above)
         import pandas as pd  # noqa: PLC0415 (as above)
 
         if self._kind in PYTHON_TYPES and not _fit(values, self._kind):
@@ -117,9 +123,7 @@ class _Column:
         if self._kind in (None, "object"):
             self._parts.append(pd.Series(values, dtype=object))
             return
-        part = pd.array(values, dtype=self._kind)
-        # Texts are left the room that they grew into, half as much again; a copy takes what it needs.
-        self._parts.append(part.take(np.arange(len(part))) if self._kind == "string" else part)
+        self._parts.append(_texts(values) if self._kind == "string" else _numbers(values, self._kind))
 
     def series(self) -> pd.Series:
         """All of them; the blocks are gone then."""
@@ -134,6 +138,24 @@ class _Column:
         column = pd.Series([None if value is pd.NA else value for value in objects], dtype=object)
         kind = self._kind or TYPES_BY_CONTENT.get(pd.api.types.infer_dtype(column, skipna=True), "object")
         return column.astype(kind) if kind != "Int64" or _fit(column.dropna(), kind) else column
+
+
+def _numbers(values: Sequence[Any], kind: str) -> Any:
+    import numpy as np  # noqa: PLC0415 (as above)
+    import pandas as pd  # noqa: PLC0415 (as above)
+
+    # What they are is known, and pandas would look.
+    return pd.array(values if None in values else np.array(values, dtype=NUMPY_TYPES[kind]), dtype=kind)
+
+
+def _texts(values: Sequence[str | None]) -> Any:
+    import pandas as pd  # noqa: PLC0415 (as above)
+
+    kind = pd.StringDtype()
+    if kind.storage != "pyarrow":
+        return pd.array(values, dtype=kind)
+    # As pandas makes it, but for a look at each of them, and for a copy.
+    return kind.__from_arrow__(exact(pa.array(values, type=pa.string())))
 
 
 def columns_of(model: Any) -> dict[str, str | None]:
@@ -163,25 +185,6 @@ def _kinds_of(annotation: Any) -> set[Any]:
     return {annotation} if isinstance(annotation, type) and get_origin(annotation) is None else {None}
 
 
-def field_reader() -> Callable[[Any], Mapping[Any, Any]]:
-    """A function that reads the fields of a model's object. A list, or a number, has none, and is `WHOLE`."""
-    readers: dict[type, Callable[[Any], Mapping[Any, Any]]] = {}
-
-    def read(output: Any) -> Mapping[Any, Any]:
-        kind = type(output)
-        if kind not in readers:
-            readers[kind] = _reader_of(kind)
-        return readers[kind](output)
-
-    return read
-
-
-def _reader_of(kind: type) -> Callable[[Any], Mapping[Any, Any]]:
-    if not issubclass(kind, pydantic.BaseModel):
-        return lambda output: {WHOLE: output}
-    return (lambda output: {WHOLE: output.model_dump()}) if issubclass(kind, pydantic.RootModel) else kind.model_dump
-
-
 def _columns_in(outputs: Sequence[Mapping[Any, Any] | None]) -> dict[str, list[Any]]:
     """The fields of outputs as columns."""
     found = [{} if output is None else output for output in outputs]
@@ -208,7 +211,12 @@ def _plain(value: Any) -> Any:
 
 def _fit(values: Iterable[Any], kind: str) -> bool:
     """Whether a column of this type can hold the values. A number may be too long, or written as a text."""
-    given = [value for value in values if value is not None]
-    if not PYTHON_TYPES[kind].issuperset(map(type, given)):
+    kinds = set(map(type, values))
+    if not kinds <= PYTHON_TYPES[kind]:
         return False
-    return kind != "Int64" or not given or (min(given) >= -(2**63) and max(given) < 2**63)
+    if kind == "Int64":
+        try:
+            array("q", values if NoneType not in kinds else [value for value in values if value is not None])
+        except OverflowError:
+            return False
+    return True

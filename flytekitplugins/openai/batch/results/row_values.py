@@ -16,8 +16,6 @@ __all__ = ["COLUMNS", "TOKENS", "blocks_of_columns", "values_in", "values_of"]
 
 TOKENS = tuple(vars(Usage()))
 COLUMNS = ("custom_id", "ok", "status_code", "text", "finish_reason", "error_code", "error_message", *TOKENS, "output")
-# Rows that are Python objects at once; the table itself takes a fraction of that.
-ROWS_AT_ONCE = 4096
 # Rows that are tuples at once. Python's garbage collector would look through thousands of them again and again.
 ROWS_KEPT = 128
 NO_TOKENS = (None,) * len(TOKENS)
@@ -39,6 +37,7 @@ def values_of(
         output = None if validate is None else found.output(text, validate)
         if output is not NOT_QUICK:
             usage = found.response.body.usage
+            read, cached, written, reasoning = NO_TOKENS if usage is None else usage.counts or NO_TOKENS
             return (
                 found.custom_id,
                 True,
@@ -47,7 +46,10 @@ def values_of(
                 found.finish_reason,
                 None,
                 None,
-                *(NO_TOKENS if usage is None else usage.counts or NO_TOKENS),
+                read,
+                cached,
+                written,
+                reasoning,
                 output if output is None or take is None else take(output),
             )
     return values_in(row_of(line, validate), take)
@@ -61,11 +63,12 @@ def values_in(row: ResultRow[Any], take: Callable[[Any], Any] | None = None) -> 
     return (*(whole(value) if isinstance(value, str) else value for value in found), *tokens, output)
 
 
-def blocks_of_columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[list[Any]]]:
-    """The columns of the rows, in blocks of `ROWS_AT_ONCE`.
+def blocks_of_columns(rows: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[list[Any]]]:
+    """The columns of the rows, in blocks.
 
     Args:
         rows: The values of each row, in any order of columns.
+        size: How many rows of a block are Python objects at once; the table itself takes a fraction of that.
     """
     rows = iter(rows)
     columns: list[list[Any]] = []
@@ -73,7 +76,7 @@ def blocks_of_columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[list[Any
         columns = columns or [[] for _ in some[0]]
         for column, values in zip(columns, zip(*some, strict=True), strict=True):
             column.extend(values)
-        if len(columns[0]) >= ROWS_AT_ONCE:
+        if len(columns[0]) >= size:
             yield columns
             columns = []
     if columns:

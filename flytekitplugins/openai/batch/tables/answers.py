@@ -127,7 +127,7 @@ def _fields(columns: Mapping[str, ArrowColumn], outputs: list[Any], problems: li
 
     def arrays(of: Sequence[Any]) -> list[pa.Array]:
         return [
-            column.array(None if output is None else getattr(output, name) for output in of)
+            column.array([None if output is None else getattr(output, name) for output in of])
             for name, column in columns.items()
         ]
 

@@ -1,7 +1,6 @@
 """What reading results costs: rows beside parsing the same lines, and tables beside the rows."""
 
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -93,15 +92,17 @@ def _measure(function: Callable[[Path], int], path: Path) -> Measured:
     import pandas as pd  # noqa: F401, PLC0415 (not what is measured)
     import pyarrow as pa  # noqa: F401, PLC0415 (the same)
 
-    held, before = _resident(), time.process_time()
+    held, before = _resident("VmRSS"), time.process_time()
     table = function(path)
     cpu = time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = _resident("VmHWM")
     return Measured(cpu, max(peak - held, 0), table)
 
 
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def _resident(name: str) -> int:
+    # The kernel also tells the most memory of a process, and begins with that of its parent.
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields[name].split()[0]) * 1024
 
 
 def _result(path: Path) -> BatchResult:

@@ -125,7 +125,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("model", [Plain, Derived, *OTHERS])
 def test_fields_are_those_of_the_dump(model):
-    """Whatever the model says about them, and though most of the time nothing is dumped."""
+    """Whatever the model says about its dump, and whether or not it is dumped."""
     output = model.model_validate_json('{"name": "Ada", "Name": "Ada"}')
     read = field_reader()
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_fields_are_those_of_the_dump(model):
 
 @pytest.mark.parametrize("model", [Plain, Derived])
 def test_model_that_only_holds_values_is_not_dumped(model):
-    """It takes as long as to read the line."""
+    """A dump takes as long as to decode a line."""
     output = model(name="Ada")
     assert field_reader()(output) is output.__dict__
 

@@ -172,7 +172,7 @@ def test_files_of_a_shard_are_removed_when_they_have_been_read(tmp_path):
 
 
 def test_shard_takes_no_memory_when_it_has_been_read(tmp_path):
-    """Its round is there until the last of hundreds has been."""
+    """The round keeps it until the last of its shards has been read, of which there may be hundreds."""
     custom_ids = [f"r-{number}" for number in range(1_000)]
     open_shard = make_shards(tmp_path, [[make_answer(custom_id) for custom_id in custom_ids]])
     tracemalloc.start()

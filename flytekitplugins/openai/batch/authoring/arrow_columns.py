@@ -42,7 +42,7 @@ class ArrowColumn:
         type: Its Arrow type.
         convert: Makes a value of that type of a Python value that is not `None`; `None` if it is one already.
         categories: The values that a category has; empty unless it is one.
-        converts_few: Whether most values are of that type already, and the others are seen when they are taken for it.
+        converts_few: Whether few values need `convert`, and Arrow or the category refuses those that do.
     """
 
     type: pa.DataType

@@ -1,4 +1,4 @@
-"""The fields of outputs, by their names. Of a model that only holds what was read they are not dumped one by one."""
+"""Reads the fields of outputs for the columns of a table. A model's object is dumped only where its dump may differ."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def _reader_of(kind: type) -> Callable[[Any], Mapping[Any, Any]]:
         return lambda output: {WHOLE: output}
     if issubclass(kind, pydantic.RootModel):
         return lambda output: {WHOLE: output.model_dump()}
-    # To dump it takes as long as to read it.
+    # To dump an object takes as long as to decode its line.
     return attrgetter("__dict__") if _holds_what_it_dumps(kind) else kind.model_dump
 
 
 def _holds_what_it_dumps(model: type[pydantic.BaseModel]) -> bool:
     """Whether the attributes of a model's objects certainly are what `model_dump` makes of them."""
     schema = model.__pydantic_core_schema__
-    # One that is not built yet is no dictionary.
+    # That of a model which is not built yet is no dictionary.
     if not isinstance(schema, dict) or schema["type"] != "model" or schema["schema"]["type"] != "model-fields":
         return False
     fields: Mapping[str, Any] = schema["schema"]
@@ -61,7 +61,7 @@ def _holds_what_it_dumps(model: type[pydantic.BaseModel]) -> bool:
 
 
 def _is_left_as_it_is(schema: Mapping[str, Any]) -> bool:
-    # Such as a serializer, another name or that it is left out.
+    # What a model says about a field's dump: a serializer, another name, or that the field is left out.
     if any(key.startswith("serialization") for key in schema):
         return False
     if schema["type"] == "model-field" or schema["type"] in WRAPPERS:

@@ -28,7 +28,7 @@ else:
 
 __all__ = ["columns_of", "table_of"]
 
-# To make an array takes pandas as long as a hundred rows.
+# Fewer take less memory, and pandas more time: it has more arrays to make.
 ROWS_AT_ONCE = 4096
 # pandas' own types would make 1.0 of a whole number, and an object of a flag, where another row has none.
 TYPES = {
@@ -144,7 +144,7 @@ def _numbers(values: Sequence[Any], kind: str) -> Any:
     import numpy as np  # noqa: PLC0415 (as above)
     import pandas as pd  # noqa: PLC0415 (as above)
 
-    # What they are is known, and pandas would look.
+    # Their types are known; pandas would look at each value of a list again.
     return pd.array(values if None in values else np.array(values, dtype=NUMPY_TYPES[kind]), dtype=kind)
 
 
@@ -154,7 +154,7 @@ def _texts(values: Sequence[str | None]) -> Any:
     kind = pd.StringDtype()
     if kind.storage != "pyarrow":
         return pd.array(values, dtype=kind)
-    # As pandas makes it, but for a look at each of them, and for a copy.
+    # It is what pandas makes of them. But pandas looks at each text again, and keeps the room that the array grew into.
     return kind.__from_arrow__(exact(pa.array(values, type=pa.string())))
 
 

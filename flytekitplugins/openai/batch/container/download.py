@@ -77,6 +77,7 @@ def collect(
     first: list[bytes] = []
     with (
         outcomes(rounds, client, account=account, directory=directory, tally=tally) as rows,
+        # Without a large buffer: what is written to it is a block already.
         output.open("wb") as succeeded,
         errors.open("wb", BUFFER_BYTES) as failed,
         order.open("wb", BUFFER_BYTES) as runs,

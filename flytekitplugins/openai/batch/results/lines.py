@@ -111,8 +111,8 @@ def read_line(line: bytes) -> ResultLine | None:
         found = _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return read_object(object_in(line))
-    response = found.response
-    if response is None or not found.succeeded or ((body := response.body) is not None and (body.id or body.usage)):
+    body = None if found.response is None else found.response.body
+    if not found.succeeded or (body is not None and (body.id or body.usage)):
         return found
     # There may be no answer in it. A byte that is no UTF-8, in a text that nobody reads here, is no reason to lose it.
     return read_object({**object_in(line, errors="replace"), "custom_id": found.custom_id})
@@ -137,7 +137,8 @@ def count_tokens(lines: Iterable[ResultLine | AnswerLine], consumption: Consumpt
     if not CUT_OFF.isdisjoint(stops):
         consumption.cut_off += sum(stop in CUT_OFF for stop in stops)
     for model in dict.fromkeys([body.model for body in bodies]):
-        # Every answer takes some: a server that tells of none has other names for them, or does not count.
+        # Every answer takes tokens: a server that tells of none has other names for them, or does not count. Most have
+        # some in the prompt, and need no more than that look.
         usages = [
             usage
             for body in bodies

@@ -171,7 +171,7 @@ class ShardResults:
                 self._starts.extend(accumulate(map(len, lines), initial=self._starts.pop()))
 
     def _add_answers(self, lines: Sequence[bytes]) -> bool:
-        """Note all lines at once, if each is the first answer to its request. Otherwise `_add` must see them all."""
+        """Note all lines at once, if each is the first answer to its request. Otherwise each is one for `_add`."""
         answers = read_answers(lines)
         if answers is None:
             return False

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from flytekitplugins.openai import BatchResult, read_results
 
-from .machine import describe_machine
+from .machine import describe_machine, memory_bytes
 from .polls_report import MEGABYTE
 from .reviews import SENTENCES
 
@@ -92,17 +92,11 @@ def _measure(function: Callable[[Path], int], path: Path) -> Measured:
     import pandas as pd  # noqa: F401, PLC0415 (not what is measured)
     import pyarrow as pa  # noqa: F401, PLC0415 (the same)
 
-    held, before = _resident("VmRSS"), time.process_time()
+    held, before = memory_bytes("VmRSS"), time.process_time()
     table = function(path)
     cpu = time.process_time() - before
-    peak = _resident("VmHWM")
+    peak = memory_bytes("VmHWM")
     return Measured(cpu, max(peak - held, 0), table)
-
-
-def _resident(name: str) -> int:
-    # The kernel also tells the most memory of a process, and begins with that of its parent.
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields[name].split()[0]) * 1024
 
 
 def _result(path: Path) -> BatchResult:

@@ -14,6 +14,7 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.service.agent_pb2_grpc import AsyncAgentServiceStub
 
 from .errors import BenchmarkError
+from .machine import memory_bytes
 from .many_batches import ManyBatches
 from .stand_in import API_KEY, StandIn
 
@@ -90,11 +91,11 @@ class ConnectorService:
 
     def resident_bytes(self) -> int:
         """Memory of the process that is in RAM now."""
-        return self._kilobytes("VmRSS") * 1024
+        return memory_bytes("VmRSS", self.pid)
 
     def peak_bytes(self) -> int:
         """The most that there ever was of it."""
-        return self._kilobytes("VmHWM") * 1024
+        return memory_bytes("VmHWM", self.pid)
 
     def stop(self) -> None:
         """End the service and its OpenAI."""
@@ -111,11 +112,6 @@ class ConnectorService:
         """As in a container: nothing of the shell's, so no PYTHONPATH, proxy or key of the user's either."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return {**kept, "_FSEC_FLYTE_OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": self.openai.base_url}
-
-    def _kilobytes(self, name: str) -> int:
-        # https://man7.org/linux/man-pages/man5/proc_pid_status.5.html
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
     def _create(self, tasks: AsyncAgentServiceStub, file_id: str, number: int) -> GetTaskRequest:
         template = TaskTemplate(type=self.connector.task_type)

@@ -35,9 +35,27 @@ class Refund(BaseModel):
     root: int = 0
 
 
+class Open(BaseModel):
+    number: Any
+
+
+class Loose(BaseModel):
+    price: float = 2**60
+    paid: bool = 0
+    team: str = 7
+
+
 NAMES = ["custom_id", "ok", "status_code", "text", "finish_reason", "error_code", "error_message"]
 TOKENS = ["input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
 LOST = ResultRow("lost", ok=False, error_code="batch_expired", error_message="too late")
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["with pyarrow", "without"], scope="module")
+def has_arrow(request):
+    """The table is the same without pyarrow, which pandas does not need."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "_has_arrow", lambda: request.param)
+        yield
 
 
 def table_of(rows, columns, *, body=False):
@@ -123,6 +141,21 @@ def test_whole_numbers_are_kept_to_the_last_digit(number):
     """A float would not hold them."""
     frame = table_of([make_order(number=number), LOST], columns_of(Order))
     assert frame["output.number"][0] == number
+
+
+@pytest.mark.parametrize("number", [2**63, 10**30])
+def test_numbers_that_are_too_long_are_kept(number):
+    """A status is one as well, and what only the outputs tell."""
+    frame = table_of([ResultRow("r-1", ok=False, status_code=number), make_row(Open(number=number)), LOST], {})
+    assert frame.status_code.to_list()[0] == frame["output.number"].to_list()[1] == number
+
+
+def test_default_may_be_of_another_type_than_its_field():
+    """Pydantic does not look at it."""
+    frame = table_of([make_row(Loose()), make_row(Loose(price=0.5, paid=True, team="x")), LOST], columns_of(Loose))
+    assert frame["output.price"].to_list() == [2**60, 0.5, pd.NA]
+    assert frame["output.paid"].to_list() == [0, True, None]
+    assert frame["output.team"].to_list() == [7, "x", None]
 
 
 def test_tokens_that_are_not_reported_are_missing():

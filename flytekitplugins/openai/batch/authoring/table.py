@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import cache
+from importlib.util import find_spec
 from itertools import chain
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -29,7 +31,7 @@ else:
 __all__ = ["columns_of", "table_of"]
 
 # Fewer take less memory, and pandas more time: it has more arrays to make.
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024
 # pandas' own types would make 1.0 of a whole number, and an object of a flag, where another row has none.
 TYPES = {
     **dict.fromkeys(COLUMNS[:-1], "string"),
@@ -53,10 +55,12 @@ PYTHON_TYPES = {
     "Float64": frozenset({int, float, NoneType}),
     "string": frozenset({str, NoneType}),
 }
-NUMPY_TYPES = {"bool": "bool", "boolean": "bool", "Int64": "int64", "Float64": "float64"}
+ARROW_TYPES = {"bool": "bool", "boolean": "bool", "Int64": "int64", "Float64": "float64", "string": "string"}
 # What Arrow knows, by which Flyte hands a table on.
 KNOWN_TO_ARROW = (str, int, float, bool, bytes, Decimal, date, time, timedelta, NoneType)
 PLAIN = frozenset(KNOWN_TO_ARROW)
+# What Arrow or pandas says of a number of more than 64 bits.
+TOO_LONG = (OverflowError, TypeError)
 
 
 def table_of(
@@ -92,7 +96,7 @@ def table_of(
                 outputs[name].add([None] * count)
         size = len(columns[0])
         for name, column in outputs.items():
-            column.add(found.get(name) or [None] * size)
+            column.add_any(found.get(name) or [None] * size)
         count += size
     # One after the other, because each is in memory twice meanwhile.
     all_columns = {**named, **outputs}
@@ -114,16 +118,26 @@ class _Column:
         self._parts: list[Any] = []
 
     def add(self, values: Sequence[Any]) -> None:
-        """Add the values of more rows."""
+        """Add the values of more rows, which are of the column's type."""
         import pandas as pd  # noqa: PLC0415 (as above)
 
-        if self._kind in PYTHON_TYPES and not _fit(values, self._kind):
+        if self._kind in PYTHON_TYPES:
+            with suppress(*TOO_LONG):
+                self._parts.append(_array_of(values, self._kind))
+                return
             # The column is then one of Python's objects.
             self._kind = "object"
-        if self._kind in (None, "object"):
-            self._parts.append(pd.Series(values, dtype=object))
-            return
-        self._parts.append(_texts(values) if self._kind == "string" else _numbers(values, self._kind))
+        self._parts.append(pd.Series(values, dtype=object))
+
+    def add_any(self, values: Sequence[Any]) -> None:
+        """Add the values of more rows, of whatever type."""
+        kinds = set(map(type, values))
+        if not kinds <= PLAIN:
+            values = [*map(_plain, values)]
+            kinds = set(map(type, values))
+        if self._kind in PYTHON_TYPES and not kinds <= PYTHON_TYPES[self._kind]:
+            self._kind = "object"
+        self.add(values)
 
     def series(self) -> pd.Series:
         """All of them; the blocks are gone then."""
@@ -131,31 +145,41 @@ class _Column:
 
         parts, self._parts = self._parts, []
         if self._kind not in (None, "object"):
-            return pd.concat(
-                [pd.Series(part) for part in parts] or [pd.Series([], dtype=self._kind)], ignore_index=True
-            )
-        objects = [value for part in parts for value in part]
-        column = pd.Series([None if value is pd.NA else value for value in objects], dtype=object)
-        kind = self._kind or TYPES_BY_CONTENT.get(pd.api.types.infer_dtype(column, skipna=True), "object")
-        return column.astype(kind) if kind != "Int64" or _fit(column.dropna(), kind) else column
+            return _series_of(parts, self._kind)
+        objects = [None if value is pd.NA else value for part in parts for value in part.tolist()]
+        column = pd.Series(objects, dtype=object)
+        kind = self._kind or TYPES_BY_CONTENT.get(pd.api.types.infer_dtype(column, skipna=True))
+        if kind in PYTHON_TYPES:
+            with suppress(*TOO_LONG):
+                return _series_of([_array_of(objects, kind)], kind)
+        return column
 
 
-def _numbers(values: Sequence[Any], kind: str) -> Any:
-    import numpy as np  # noqa: PLC0415 (as above)
+def _array_of(values: Sequence[Any], kind: str) -> Any:
+    """The values in one of pandas' types; as Arrow has them, if it is installed: pandas looks at each value again."""
     import pandas as pd  # noqa: PLC0415 (as above)
 
-    # Their types are known; pandas would look at each value of a list again.
-    return pd.array(values if None in values else np.array(values, dtype=NUMPY_TYPES[kind]), dtype=kind)
-
-
-def _texts(values: Sequence[str | None]) -> Any:
-    import pandas as pd  # noqa: PLC0415 (as above)
-
-    kind = pd.StringDtype()
-    if kind.storage != "pyarrow":
+    if kind == "Float64" and int in map(type, values):
+        values = [value if value is None else float(value) for value in values]
+    if not _has_arrow():
         return pd.array(values, dtype=kind)
-    # It is what pandas makes of them. But pandas looks at each text again, and keeps the room that the array grew into.
-    return kind.__from_arrow__(exact(pa.array(values, type=pa.string())))
+    array = pa.array(values, type=ARROW_TYPES[kind])
+    return exact(array) if kind == "string" else array
+
+
+def _series_of(arrays: Sequence[Any], kind: str) -> pd.Series:
+    """The values of arrays that `_array_of` made."""
+    import pandas as pd  # noqa: PLC0415 (as above)
+
+    if not _has_arrow():
+        return pd.concat([*map(pd.Series, arrays or [pd.array([], dtype=kind)])], ignore_index=True)
+    values = pa.chunked_array(arrays, type=ARROW_TYPES[kind])
+    return values.to_pandas(types_mapper={values.type: pd.api.types.pandas_dtype(kind)}.get)
+
+
+@cache
+def _has_arrow() -> bool:
+    return find_spec("pyarrow") is not None
 
 
 def columns_of(model: Any) -> dict[str, str | None]:
@@ -188,14 +212,11 @@ def _kinds_of(annotation: Any) -> set[Any]:
 def _columns_in(outputs: Sequence[Mapping[Any, Any] | None]) -> dict[str, list[Any]]:
     """The fields of outputs as columns."""
     found = [{} if output is None else output for output in outputs]
+    # Most have the same names.
+    names = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, found))))
     return {
-        "output" if name is WHOLE else f"output.{_plain(name)}": _all_plain([each.get(name) for each in found])
-        for name in dict.fromkeys(chain.from_iterable(found))
+        "output" if name is WHOLE else f"output.{_plain(name)}": [each.get(name) for each in found] for name in names
     }
-
-
-def _all_plain(values: list[Any]) -> list[Any]:
-    return values if PLAIN.issuperset(map(type, values)) else [*map(_plain, values)]
 
 
 def _plain(value: Any) -> Any:
@@ -207,16 +228,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in value]
     return value if isinstance(value, KNOWN_TO_ARROW) else str(value)
-
-
-def _fit(values: Iterable[Any], kind: str) -> bool:
-    """Whether a column of this type can hold the values. A number may be too long, or written as a text."""
-    kinds = set(map(type, values))
-    if not kinds <= PYTHON_TYPES[kind]:
-        return False
-    if kind == "Int64":
-        try:
-            array("q", values if NoneType not in kinds else [value for value in values if value is not None])
-        except OverflowError:
-            return False
-    return True

@@ -60,11 +60,13 @@ class Compared:
         cutting: Checking and cutting, with tokens estimated, beside `orjson.loads`.
         counting: The same with tokens counted, beside the tokenizer by itself.
         joining: Joining and writing, beside copying line by line.
+        joining_parsed: The same, beside `orjson.loads` of each line that is copied.
     """
 
     cutting: Pair
     counting: Pair
     joining: Pair
+    joining_parsed: Pair
 
 
 def compare(source: Path, index: Path, result: Mapping[str, Any], results: Path) -> Compared:
@@ -82,6 +84,7 @@ def compare(source: Path, index: Path, result: Mapping[str, Any], results: Path)
             process.submit(_cutting, source).result(),
             process.submit(_counting, source).result(),
             process.submit(_joining, index, result, results).result(),
+            process.submit(_joining, index, result, results, parse=True).result(),
         )
 
 
@@ -119,7 +122,7 @@ def _counting(source: Path) -> Pair:
     return _alternate(lambda: _cut(source), lambda: deque(map(count, texts), maxlen=0), len(lines))
 
 
-def _joining(index: Path, result: Mapping[str, Any], results: Path) -> Pair:
+def _joining(index: Path, result: Mapping[str, Any], results: Path, *, parse: bool = False) -> Pair:
     ran = download.CompletedRound(index, result)
     directory = results / "joined"
     output, errors, order, copied = (directory / f"{name}.jsonl" for name in ("output", "errors", "order", "copied"))
@@ -149,12 +152,22 @@ def _joining(index: Path, result: Mapping[str, Any], results: Path) -> Pair:
                     for line in source:
                         target.write(line)
 
+    def parse_and_copy() -> None:
+        loads = orjson.loads
+        with copied.open("wb") as target:
+            for path in paths:
+                with path.open("rb") as source:
+                    for line in source:
+                        loads(line)
+                        target.write(line)
+
     def link(_client: object, file_id: str, destination: Path, **_: object) -> None:
         os.link(results / file_id, destination)
 
     # The package's own loop is what is measured, not a copy of it; only, its files are there already.
     with mock.patch.object(download, "download_file", link):
-        return _alternate(join, copy, sum(batch["request_counts"]["total"] for batch in result["batches"]), directory)
+        total = sum(batch["request_counts"]["total"] for batch in result["batches"])
+        return _alternate(join, parse_and_copy if parse else copy, total, directory)
 
 
 def _alternate(

@@ -1,6 +1,7 @@
 """Many polls are answered by a page of the list, and none by what is older than ten seconds or shows the end."""
 
 import asyncio
+import random
 from collections import Counter
 
 import pytest
@@ -131,6 +132,31 @@ def test_polls_that_are_spread_share_what_comes_within_ten_seconds(make_world):
     listed = asyncio.run(world.round(lasts=29))
     assert len(listed) >= 89
     assert world.calls["pages"] <= 4
+
+
+def test_pages_do_not_overlap(make_world):
+    """Ten pages, each read again after ten seconds, in whatever order the batches are polled."""
+    world = make_world(1_000, rounds=0)
+    ids = [*world.batches]
+    random.Random(0).shuffle(ids)
+    for _ in range(3):
+        asyncio.run(world.round(ids, lasts=INTERVAL))
+    world.calls.clear()
+    asyncio.run(world.round(ids, lasts=INTERVAL))
+    assert world.calls["pages"] <= 31
+
+
+def test_list_is_divided_anew_where_batches_came_and_went(make_world):
+    """Every five minutes; pages that begin where they once did would have empty ends."""
+    world = make_world(200)
+    for _ in range(50):
+        world.add()
+    live = [*world.batches][50:]
+    for _ in range(12):
+        asyncio.run(world.round(live))
+    world.calls.clear()
+    asyncio.run(world.round(live))
+    assert world.calls["pages"] == 2
 
 
 def test_batches_that_are_polled_seldom_are_looked_up(make_world):

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import Any
 
 from flytekitplugins.openai.exceptions import UnavailableError
@@ -86,6 +86,7 @@ class SharedView:
     def __init__(self, batch_list: BatchList) -> None:
         self._list, self._order = batch_list, batch_list.order
         self._polled: dict[str, _Polled] = {}
+        self._starts: set[str] = set()
         self._unplaced: set[str] = set()
         self._placed_at = 0.0
         self._placing: asyncio.Task[None] | None = None
@@ -133,7 +134,13 @@ class SharedView:
         if now - self._pruned_at >= FORGOTTEN_SECONDS:
             self._pruned_at = now
             self._polled = {id_: one for id_, one in self._polled.items() if now - one.at < FORGOTTEN_SECONDS}
+            self._divide()
         return polled
+
+    def _divide(self) -> None:
+        """Divide the list into pages that do not overlap: what two of them show is read twice."""
+        listed = dropwhile(lambda id_: id_ not in self._polled, self._order)
+        self._starts = set(islice(listed, 0, None, PAGE))
 
     def _note_unplaced(self, batch_id: str, fetch: Fetch, now: float) -> None:
         """Have the list read, if there are many batches whose places on it are not known."""
@@ -156,11 +163,8 @@ class SharedView:
         return True
 
     def _read_page_with(self, batch_id: str, fetch: Fetch, now: float) -> None:
-        """Start to read the page with this batch that answers most polls, if that is worth it."""
-        first = batch_id
-        for newer in islice(self._order.newer(batch_id), PAGE - 1):
-            if self._is_awaited(newer, now):
-                first = newer
+        """Start to read the page with this batch, if that is worth it."""
+        first = self._start_of_page(batch_id)
         window = [first, *islice(self._order.older(first), PAGE - 1)]
         if not is_page_cheaper(1 + sum(self._is_awaited(id_, now) for id_ in window if id_ != batch_id)):
             return
@@ -170,6 +174,13 @@ class SharedView:
         page = _PageRead(now, reading)
         for id_ in shown:
             self._polled[id_].page = page
+
+    def _start_of_page(self, batch_id: str) -> str:
+        newer = [batch_id, *islice(self._order.newer(batch_id), PAGE - 1)]
+        if len(newer) == PAGE and self._starts.isdisjoint(newer):
+            self._divide()
+        # The newest batches have come since the list was divided, and are before its first page.
+        return next((id_ for id_ in newer if id_ in self._starts), newer[-1])
 
     def _is_awaited(self, batch_id: str, now: float) -> bool:
         """Whether a poll of a batch is expected while a page that is read now is fresh, and no other page has it."""

@@ -146,6 +146,18 @@ def test_pages_do_not_overlap(make_world):
     assert world.calls["pages"] <= 31
 
 
+def test_few_at_the_ends_of_two_pages_share_a_third(make_world):
+    """Three of either page's batches are too few for a page of their own."""
+    world = make_world(300)
+    few = ["b299", *(f"b{number}" for number in range(97, 103))]
+    # Until the others are forgotten.
+    for _ in range(24):
+        asyncio.run(world.round(few))
+    world.calls.clear()
+    assert set(asyncio.run(world.round(few))) >= {*few[2:]}
+    assert world.calls["pages"] == 1
+
+
 def test_list_is_divided_anew_where_batches_came_and_went(make_world):
     """Every five minutes; pages that begin where they once did would have empty ends."""
     world = make_world(200)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import dropwhile, islice
 from typing import Any
@@ -163,10 +163,12 @@ class SharedView:
         return True
 
     def _read_page_with(self, batch_id: str, fetch: Fetch, now: float) -> None:
-        """Start to read the page with this batch, if that is worth it."""
-        first = self._start_of_page(batch_id)
-        window = [first, *islice(self._order.older(first), PAGE - 1)]
-        if not is_page_cheaper(1 + sum(self._is_awaited(id_, now) for id_ in window if id_ != batch_id)):
+        """Start to read a page with this batch, if that is worth it."""
+        for first in self._starts_of_pages(batch_id, now):
+            window = [first, *islice(self._order.older(first), PAGE - 1)]
+            if is_page_cheaper(1 + sum(self._is_awaited(id_, now) for id_ in window if id_ != batch_id)):
+                break
+        else:
             return
         shown = [id_ for id_ in window if id_ in self._polled]
         after = next(self._order.newer(first), None)
@@ -175,12 +177,14 @@ class SharedView:
         for id_ in shown:
             self._polled[id_].page = page
 
-    def _start_of_page(self, batch_id: str) -> str:
+    def _starts_of_pages(self, batch_id: str, now: float) -> Iterator[str]:
+        """Where a page with this batch may begin: its own, or, where few are polled, one with as many as can be."""
         newer = [batch_id, *islice(self._order.newer(batch_id), PAGE - 1)]
         if len(newer) == PAGE and self._starts.isdisjoint(newer):
             self._divide()
         # The newest batches have come since the list was divided, and are before its first page.
-        return next((id_ for id_ in newer if id_ in self._starts), newer[-1])
+        yield next((id_ for id_ in newer if id_ in self._starts), newer[-1])
+        yield [id_ for id_ in newer if id_ == batch_id or self._is_awaited(id_, now)][-1]
 
     def _is_awaited(self, batch_id: str, now: float) -> bool:
         """Whether a poll of a batch is expected while a page that is read now is fresh, and no other page has it."""

@@ -140,19 +140,26 @@ def _measure(connector: Connector, account: Account, ready: threading.Barrier) -
         random.Random(0).shuffle(tasks)  # noqa: S311 (no secret)
         ready.wait()
         try:
-            for _ in range(WARM_UPS):
-                asyncio.run(_poll(service.address, tasks, openai))
-            openai.count_calls()
-            cpu = service.cpu_seconds()
-            oldest = max(asyncio.run(_poll(service.address, tasks, openai)) for _ in range(ROUNDS))
-            cpu, calls = service.cpu_seconds() - cpu, openai.count_calls()
+            return asyncio.run(_poll_in_rounds(service, tasks, openai))
         except grpc.RpcError as error:
             raise service.failure(error) from error
-        polls = ROUNDS * account.live
-        return Measured(polls, cpu, calls["pages"], calls["look-ups"], service.resident_bytes(), oldest)
 
 
-async def _poll(address: str, tasks: list[GetTaskRequest], openai: ManyBatches) -> float:
+async def _poll_in_rounds(service: ConnectorService, tasks: list[GetTaskRequest], openai: ManyBatches) -> Measured:
+    # One channel: a call of a new one may be cancelled with the connection of the one that was just closed.
+    async with grpc.aio.insecure_channel(service.address) as channel:
+        stub = AsyncAgentServiceStub(channel)
+        for _ in range(WARM_UPS):
+            await _poll(stub, tasks, openai)
+        openai.count_calls()
+        cpu = service.cpu_seconds()
+        oldest = max([await _poll(stub, tasks, openai) for _ in range(ROUNDS)])
+        cpu, calls = service.cpu_seconds() - cpu, openai.count_calls()
+    polls = ROUNDS * len(tasks)
+    return Measured(polls, cpu, calls["pages"], calls["look-ups"], service.resident_bytes(), oldest)
+
+
+async def _poll(service: AsyncAgentServiceStub, tasks: list[GetTaskRequest], openai: ManyBatches) -> float:
     """Poll each task once in the interval; returns the age of the oldest answer, 0 if none tells its progress."""
 
     async def poll(task: GetTaskRequest, at: float) -> float:
@@ -163,9 +170,8 @@ async def _poll(address: str, tasks: list[GetTaskRequest], openai: ManyBatches) 
         done = re.search(r"([\d,]+) of", resource.message)
         return openai.age(int(done[1].replace(",", ""))) if done else 0.0
 
-    async with grpc.aio.insecure_channel(address) as channel:
-        service, begins_at = AsyncAgentServiceStub(channel), time.monotonic()
-        polls = (poll(task, begins_at + INTERVAL_SECONDS * number / len(tasks)) for number, task in enumerate(tasks))
-        oldest = max(await asyncio.gather(*polls))
+    begins_at = time.monotonic()
+    polls = (poll(task, begins_at + INTERVAL_SECONDS * number / len(tasks)) for number, task in enumerate(tasks))
+    oldest = max(await asyncio.gather(*polls))
     await asyncio.sleep(begins_at + INTERVAL_SECONDS - time.monotonic())
     return oldest

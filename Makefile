@@ -24,7 +24,7 @@ help:
 	@echo "make check   lint, formatting, types, and the files of .github against their schemas"
 	@echo "make matrix  the suite on the oldest and newest of Python, flytekit and openai; ENVIRONMENTS=oldest for one"
 	@echo "make format  put the code into its form"
-	@echo "make bench   compare the package with the published one, in twenty-five minutes"
+	@echo "make bench   compare the package with the published one, in about half an hour"
 	@echo "make docs    build the site: the pages and a reference of the API, in site/"
 	@echo "make build   make the wheel and the sdist, and try the wheel with each extra in an empty environment"
 	@echo "make clean   remove what the others made"

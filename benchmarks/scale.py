@@ -146,7 +146,7 @@ def _measure(connector: Connector, account: Account, ready: threading.Barrier) -
 
 
 async def _poll_in_rounds(service: ConnectorService, tasks: list[GetTaskRequest], openai: ManyBatches) -> Measured:
-    # One channel: a call of a new one may be cancelled with the connection of the one that was just closed.
+    # With a channel for each round, some runs ended with a cancelled call as a round began.
     async with grpc.aio.insecure_channel(service.address) as channel:
         stub = AsyncAgentServiceStub(channel)
         for _ in range(WARM_UPS):

@@ -30,7 +30,7 @@ else:
 
 __all__ = ["columns_of", "table_of"]
 
-# Fewer take less memory, and pandas more time: it has more arrays to make.
+# Fewer take more time, because more arrays are made; more take more memory.
 ROWS_AT_ONCE = 1024
 # pandas' own types would make 1.0 of a whole number, and an object of a flag, where another row has none.
 TYPES = {
@@ -156,7 +156,10 @@ class _Column:
 
 
 def _array_of(values: Sequence[Any], kind: str) -> Any:
-    """The values in one of pandas' types; as Arrow has them, if it is installed: pandas looks at each value again."""
+    """An array of the values, for a column of one of pandas' types.
+
+    It is Arrow's where pyarrow is installed, because pandas would look at each value again.
+    """
     import pandas as pd  # noqa: PLC0415 (as above)
 
     if kind == "Float64" and int in map(type, values):
@@ -168,7 +171,7 @@ def _array_of(values: Sequence[Any], kind: str) -> Any:
 
 
 def _series_of(arrays: Sequence[Any], kind: str) -> pd.Series:
-    """The values of arrays that `_array_of` made."""
+    """A column of the values of arrays that `_array_of` made."""
     import pandas as pd  # noqa: PLC0415 (as above)
 
     if not _has_arrow():

@@ -34,7 +34,8 @@ USUAL_INTERVAL = 30.0
 # If more batches than this are polled whose places on the list are not known, it is read, at most this often: after a
 # restart nothing else may ask for it.
 MAX_UNPLACED, PLACED_SECONDS = 10, 600.0
-# What polls a batch less often than this gains nothing from a page that others share.
+# What polls a batch less often than this gains nothing from a page that others share. It is also how often the list is
+# divided into pages anew.
 FORGOTTEN_SECONDS = 300.0
 
 
@@ -138,7 +139,10 @@ class SharedView:
         return polled
 
     def _divide(self) -> None:
-        """Divide the list into pages that do not overlap: what two of them show is read twice."""
+        """Divide the list into pages, beginning at the newest batch that is polled.
+
+        They do not overlap: what two of them show would be read twice.
+        """
         listed = dropwhile(lambda id_: id_ not in self._polled, self._order)
         self._starts = set(islice(listed, 0, None, PAGE))
 
@@ -178,7 +182,11 @@ class SharedView:
             self._polled[id_].page = page
 
     def _starts_of_pages(self, batch_id: str, now: float) -> Iterator[str]:
-        """Where a page with this batch may begin: its own, or, where few are polled, one with as many as can be."""
+        """The batches at which a page with this one may begin, the better one first.
+
+        It is the start of the batch's own page. Where few are polled, a page that begins at the newest one that is
+        awaited may answer more polls.
+        """
         newer = [batch_id, *islice(self._order.newer(batch_id), PAGE - 1)]
         if len(newer) == PAGE and self._starts.isdisjoint(newer):
             self._divide()

@@ -124,6 +124,17 @@ def test_table_has_the_columns_of_pandas():
     assert table.column("error_message").to_pylist() == [None, "lone ?"]
 
 
+def test_table_needs_nothing_of_arrows_own_allocator():
+    """It takes some 15 MB for itself when it is first used."""
+    before = pa.default_memory_pool().bytes_allocated(), pa.system_memory_pool().bytes_allocated()
+    columns = columns_of_output(Answer)
+    rows = [values_in(ResultRow("x" * 1_000, ok=True, output=ANSWER), part_reader(columns)) for _ in range(1_000)]
+    table = arrow_table_of(rows, columns)
+    assert pa.default_memory_pool().bytes_allocated() == before[0]
+    assert pa.system_memory_pool().bytes_allocated() > before[1] + 1_000_000
+    assert len(table) == 1_000
+
+
 def test_dot_in_the_name_of_a_field_is_no_path():
     """JSON allows it."""
     model = create_model("Dotted", **{"a.b": (int, 1), "c": (str, "x")})

@@ -210,6 +210,15 @@ def test_half_a_character_in_an_id_does_not_cost_the_table():
     assert table_of([ResultRow("x\ud83d", ok=True)], {}).custom_id.to_list() == ["x?"]
 
 
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+def test_texts_are_kept_as_pandas_is_told_to(storage):
+    """Its versions differ in the Arrow types that they take."""
+    with pd.option_context("mode.string_storage", storage):
+        frame = table_of([make_row(), LOST], {})
+    assert frame.error_code.dtype.storage == storage
+    assert frame.error_code.to_list() == [pd.NA, "batch_expired"]
+
+
 def test_model_with_a_field_called_root_has_its_fields():
     """The name alone says nothing."""
     assert list(columns_of(Refund)) == ["output.reason", "output.root"]

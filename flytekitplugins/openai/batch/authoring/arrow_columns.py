@@ -23,7 +23,7 @@ else:
     pa = lazy_module("pyarrow")
     pydantic = lazy_module("pydantic")
 
-__all__ = ["FLOAT_BYTES", "ArrowColumn", "columns_of_model", "columns_of_output", "exact", "vectors"]
+__all__ = ["FLOAT_BYTES", "ArrowColumn", "array_of", "columns_of_model", "columns_of_output", "exact", "vectors"]
 
 # How deep models may be nested; a model that refers to itself has no end, and is kept as JSON below this depth.
 DEEPEST = 8
@@ -66,10 +66,10 @@ class ArrowColumn:
 
     def _array_of(self, values: Sequence[Any]) -> pa.Array:
         if not self.categories:
-            return pa.array(values, type=self.type)
+            return array_of(values, self.type)
         codes = {None: None, **{value: code for code, value in enumerate(self.categories)}}
-        indices = pa.array([codes[value] for value in values], type=pa.int32())
-        return pa.DictionaryArray.from_arrays(indices, pa.array(self.categories, type=self.type.value_type))
+        indices = array_of([codes[value] for value in values], pa.int32())
+        return pa.DictionaryArray.from_arrays(indices, array_of(self.categories, self.type.value_type))
 
 
 def columns_of_model(model: type[pydantic.BaseModel]) -> dict[str, ArrowColumn]:
@@ -89,9 +89,17 @@ def columns_of_output(model: Any) -> dict[str, ArrowColumn]:
     return {} if model is None else {"output": _column_of(model)}
 
 
+def array_of(values: Iterable[Any], type_: pa.DataType) -> pa.Array:
+    """An array of the values, in memory from the system's allocator.
+
+    Arrow's own allocator takes some 15 MB for itself when it is first used.
+    """
+    return pa.array(values, type=type_, memory_pool=pa.system_memory_pool())
+
+
 def exact(array: pa.Array) -> pa.Array:
     """A copy that takes the memory it needs: an array has the room that it grew into, half as much again."""
-    return pa.concat_arrays([array[:1], array[1:]])
+    return pa.concat_arrays([array[:1], array[1:]], memory_pool=pa.system_memory_pool())
 
 
 def vectors(packed: Sequence[bytes | None]) -> pa.Array:
@@ -104,7 +112,7 @@ def vectors(packed: Sequence[bytes | None]) -> pa.Array:
     numbers = pa.py_buffer(b"".join(each or b"" for each in packed))
     # A list begins at its offset, and at none if it is null.
     starts = [None if each is None else start for each, start in zip(packed, ends, strict=False)]
-    offsets = pa.array([*starts, ends[-1]], type=pa.int32())
+    offsets = array_of([*starts, ends[-1]], pa.int32())
     return pa.ListArray.from_arrays(offsets, pa.Array.from_buffers(pa.float32(), ends[-1], [None, numbers]))
 
 

@@ -13,7 +13,7 @@ from flytekitplugins.openai.batch.results.bodies import packed_vector_in
 from flytekitplugins.openai.batch.results.row_values import COLUMNS, TOKENS, blocks_of_columns
 from flytekitplugins.openai.batch.results.rows import ResultRow
 
-from .arrow_columns import FLOAT_BYTES, ArrowColumn, exact
+from .arrow_columns import FLOAT_BYTES, ArrowColumn, array_of, exact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ def arrow_table_of(rows: Iterable[tuple[Any, ...]], outputs: Mapping[str, ArrowC
     fields = {**types, **{name: column.type for name, column in outputs.items()}}
     batches = []
     for *columns, found in blocks_of_columns(rows, ROWS_AT_ONCE):
-        arrays = [pa.array(column, type=kind) for column, kind in zip(columns, types.values(), strict=True)]
+        arrays = [*map(array_of, columns, types.values())]
         for number, column in enumerate(outputs.values()):
             arrays.append(column.array([None if parts is None else parts[number] for parts in found]))
         batches.append(pa.RecordBatch.from_arrays([*map(exact, arrays)], names=list(fields)))

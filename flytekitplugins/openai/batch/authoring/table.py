@@ -17,7 +17,7 @@ from flytekit import lazy_module
 
 from flytekitplugins.openai.batch.results.row_values import COLUMNS, TOKENS, blocks_of_columns
 
-from .arrow_columns import exact
+from .arrow_columns import array_of, exact
 from .output_fields import WHOLE
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ PYTHON_TYPES = {
     "Float64": frozenset({int, float, NoneType}),
     "string": frozenset({str, NoneType}),
 }
-ARROW_TYPES = {"bool": "bool", "boolean": "bool", "Int64": "int64", "Float64": "float64", "string": "string"}
 # What Arrow knows, by which Flyte hands a table on.
 KNOWN_TO_ARROW = (str, int, float, bool, bytes, Decimal, date, time, timedelta, NoneType)
 PLAIN = frozenset(KNOWN_TO_ARROW)
@@ -103,7 +102,8 @@ def table_of(
     series = {name: column.series() for name, column in all_columns.items()}
     if body:
         series["body"] = pd.Series(bodies, dtype=object)
-    return pd.DataFrame(series)
+    # Nobody else has the columns.
+    return pd.DataFrame(series, copy=False)
 
 
 class _Column:
@@ -166,7 +166,7 @@ def _array_of(values: Sequence[Any], kind: str) -> Any:
         values = [value if value is None else float(value) for value in values]
     if not _has_arrow():
         return pd.array(values, dtype=kind)
-    array = pa.array(values, type=ARROW_TYPES[kind])
+    array = array_of(values, _arrow_type_of(kind))
     return exact(array) if kind == "string" else array
 
 
@@ -176,8 +176,16 @@ def _series_of(arrays: Sequence[Any], kind: str) -> pd.Series:
 
     if not _has_arrow():
         return pd.concat([*map(pd.Series, arrays or [pd.array([], dtype=kind)])], ignore_index=True)
-    values = pa.chunked_array(arrays, type=ARROW_TYPES[kind])
+    values = pa.chunked_array(arrays, type=_arrow_type_of(kind))
     return values.to_pandas(types_mapper={values.type: pd.api.types.pandas_dtype(kind)}.get)
+
+
+@cache
+def _arrow_type_of(kind: str) -> pa.DataType:
+    """The type that pandas itself gives such a column, and need not convert."""
+    import pandas as pd  # noqa: PLC0415 (as above)
+
+    return pa.array(pd.array([], dtype=kind)).type
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flytekit import lazy_module
 
-from flytekitplugins.openai.batch.authoring.arrow_columns import ArrowColumn, columns_of_model, vectors
+from flytekitplugins.openai.batch.authoring.arrow_columns import ArrowColumn, array_of, columns_of_model, vectors
 from flytekitplugins.openai.batch.results.bodies import packed_vector_in, shortcomings
 from flytekitplugins.openai.batch.results.rows import INVALID_OUTPUT, ResultRow
 from flytekitplugins.openai.batch.results.usage import Usage
@@ -80,16 +80,16 @@ class AnswerColumns:
         if self.is_embedding:
             columns = [vectors(_values(rows, problems, _vector_of))]
         elif self.output is None:
-            columns = [pa.array(_values(rows, problems, _text_of), type=pa.string())]
+            columns = [array_of(_values(rows, problems, _text_of), pa.string())]
         else:
             outputs = _values(rows, problems, lambda row: row.output)
             columns = _fields(columns_of_model(self.output), outputs, problems)
         codes = [_code_of(row, problem) for row, problem in zip(rows, problems, strict=True)]
         told = [problem or (row and row.error_message) for row, problem in zip(rows, problems, strict=True)]
-        columns += [pa.array(codes, type=pa.string()), pa.array(told, type=pa.string())]
+        columns += [array_of(codes, pa.string()), array_of(told, pa.string())]
         if self.usage:
             used = [vars(row.usage) if row and row.usage else {} for row in rows]
-            columns += [pa.array([each.get(name) for each in used], type=pa.int64()) for name in TOKENS]
+            columns += [array_of([each.get(name) for each in used], pa.int64()) for name in TOKENS]
         return dict(zip(self.names, columns, strict=True))
 
 

@@ -55,7 +55,7 @@ def _lines(by_line: Compared) -> Table:
     table.add_row("check, count and cut", *_pair(by_line.counting, None), end_section=True)
     table.add_row("[bold]beside a copy, line by line")
     table.add_row("join and write", *_pair(by_line.joining, AIM_TIMES_COPYING), end_section=True)
-    table.add_row("[bold]beside orjson.loads and a copy, line by line")
+    table.add_row("[bold]beside orjson.loads and a copy")
     table.add_row("join and write", *_pair(by_line.joining_parsed, None))
     return table
 

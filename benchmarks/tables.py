@@ -155,7 +155,7 @@ def _compared(size: int, job: Job, by_hand: Job, copied: Used) -> Table:
     rows = {
         "beside the same job by hand": (job.cpu, by_hand.cpu, f"≤ {AIM_TIMES} times"),
         "beside create_batch alone": (job.cpu, requests, ""),
-        "beside pandas reading and writing": (job.prompts.cpu + job.answers.cpu, copied.cpu, ""),
+        "beside a copy by pandas": (job.prompts.cpu + job.answers.cpu, copied.cpu, ""),
     }
     for name, (own, other, aim) in rows.items():
         table.add_row(

@@ -130,7 +130,7 @@ def test_table_needs_nothing_of_arrows_own_allocator():
     columns = columns_of_output(Answer)
     rows = [values_in(ResultRow("x" * 1_000, ok=True, output=ANSWER), part_reader(columns)) for _ in range(1_000)]
     table = arrow_table_of(rows, columns)
-    assert pa.default_memory_pool().bytes_allocated() == before[0]
+    assert pa.default_memory_pool().bytes_allocated() <= before[0]
     assert pa.system_memory_pool().bytes_allocated() > before[1] + 1_000_000
     assert len(table) == 1_000
 

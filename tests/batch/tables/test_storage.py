@@ -10,6 +10,7 @@ MEASURE = """
 import random
 import re
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,12 +29,15 @@ with TableWriter(Path(sys.argv[1]) / "table", schema) as writer:
         writer.write(batch)
     del batch
     writer.table()
-print((resident() - before) / ROW_GROUP_BYTES)
+deadline = time.monotonic() + 10
+while (held := resident() - before) > ROW_GROUP_BYTES and time.monotonic() < deadline:
+    time.sleep(0.1)
+print(held / ROW_GROUP_BYTES)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 def test_memory_of_a_row_group_is_given_back(tmp_path):
-    """Arrow's allocator would keep twice a row group."""
+    """Arrow's allocator would keep twice a row group; that of older versions gives it back by itself, in a second."""
     run = subprocess.run([sys.executable, "-c", MEASURE, tmp_path], capture_output=True, text=True, check=True)
     assert float(run.stdout) < 1

@@ -184,9 +184,7 @@ def _memory(measured: dict[int, dict[str, Measured]]) -> Table:
     for heading in ("", *(f"{size:,}" for size in measured), "aim"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for way in TABLES:
-        told = [
-            f"{used.peak / used.table:.2f} times ({used.peak / MEGABYTE:.0f} MB)"
-            for used in (ways[way] for ways in measured.values())
-        ]
+        used = [ways[way] for ways in measured.values()]
+        told = [f"{one.peak / one.table:.2f} times ({one.peak / MEGABYTE:.0f} MB)" for one in used]
         table.add_row(way, *told, f"≤ {AIM_MEMORY} times")
     return table

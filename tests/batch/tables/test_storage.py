@@ -38,6 +38,6 @@ print(held / ROW_GROUP_BYTES)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 def test_memory_of_a_row_group_is_given_back(tmp_path):
-    """Arrow's allocator would keep twice a row group; that of older versions gives it back by itself, in a second."""
+    """Arrow's allocator would keep that of two; an older one gives it back by itself, in a second or two."""
     run = subprocess.run([sys.executable, "-c", MEASURE, tmp_path], capture_output=True, text=True, check=True)
     assert float(run.stdout) < 1

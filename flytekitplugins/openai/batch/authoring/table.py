@@ -102,7 +102,7 @@ def table_of(
     series = {name: column.series() for name, column in all_columns.items()}
     if body:
         series["body"] = pd.Series(bodies, dtype=object)
-    # Nobody else has the columns.
+    # Nobody else has the columns, so they need no copy.
     return pd.DataFrame(series, copy=False)
 
 
@@ -182,7 +182,7 @@ def _series_of(arrays: Sequence[Any], kind: str) -> pd.Series:
 
 @cache
 def _arrow_type_of(kind: str) -> pa.DataType:
-    """The type that pandas itself gives such a column, and need not convert."""
+    """The Arrow type that pandas itself uses for such a column, so that it converts nothing."""
     import pandas as pd  # noqa: PLC0415 (as above)
 
     return pa.array(pd.array([], dtype=kind)).type

@@ -99,7 +99,7 @@ class TableWriter:
         if self._pending:
             self._writer.write_table(pa.Table.from_batches(self._pending, schema=self._schema))
         self._pending = []
-        # Arrow keeps what is freed, and by chance much more than the next row group takes.
+        # Arrow's allocator keeps the memory that is freed: up to that of two row groups.
         pa.default_memory_pool().release_unused()
 
     def __enter__(self) -> TableWriter:

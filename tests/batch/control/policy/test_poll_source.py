@@ -43,3 +43,20 @@ COUNTS = {"total": 9, "completed": 5, "failed": 2}
 def test_list_is_behind_what_was_seen(listed, behind):
     """A cached list shows an earlier status or count, and a poor one none."""
     assert is_behind(listed, make_batch("in_progress", request_counts=COUNTS)) is behind
+
+
+@pytest.mark.parametrize(
+    ("listed", "seen", "behind"),
+    [
+        ("in_progress", "some_status", False),
+        ("some_status", "in_progress", False),
+        ("some_status", "completed", False),
+        ("validating", "in_progress", True),
+        ("cancelling", "cancelled", True),
+        ("completed", "finalizing", False),
+        ("expired", "completed", False),
+    ],
+)
+def test_order_of_statuses(listed, seen, behind):
+    """A server's own status may come before any of OpenAI's or after it, so it says nothing of the list."""
+    assert is_behind(make_batch(listed), make_batch(seen)) is behind

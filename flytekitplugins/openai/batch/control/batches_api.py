@@ -20,7 +20,7 @@ from flytekitplugins.openai.exceptions import RefusedBatchError, RefusedError, U
 
 from .policy.batch_phase import is_live
 from .policy.creation_body import check_request
-from .shared_view import SharedView
+from .shared_view import Listed, SharedView
 from .state.batch_list import BatchList, Page, StaleListError
 from .state.snapshot import BatchSnapshot
 
@@ -54,8 +54,8 @@ class BatchesAPI:
         self._client = async_client(account)
         self._lists = _lists.get(self._client) or _lists.setdefault(self._client, _AccountLists())
 
-    async def find_shared(self, batch_id: str, seen: BatchSnapshot | None) -> BatchSnapshot | None:
-        """A running batch as OpenAI's list showed it in the last 10 seconds; `None` if it should be retrieved.
+    async def find_shared(self, batch_id: str, seen: BatchSnapshot | None) -> Listed | None:
+        """A running batch as OpenAI's list showed it less than 10 seconds ago; `None` if it should be retrieved.
 
         Args:
             batch_id: The batch.
@@ -72,9 +72,10 @@ class BatchesAPI:
         """
         doing = f"look up batch {batch_id!r}"
         answer = await self._read("batches.retrieve", doing, lambda client: client.batches.retrieve(batch_id))
-        self._lists.shared_view.note_look_up(batch_id)
         # It goes by the id it was asked for, whatever the answer says.
-        return replace(self._snapshot(answer, doing, otherwise=404), id=batch_id)
+        batch = replace(self._snapshot(answer, doing, otherwise=404), id=batch_id)
+        self._lists.shared_view.note_look_up(batch)
+        return batch
 
     async def list_by_node(self, node: str) -> list[BatchSnapshot]:
         """All batches that were made for a node of Flyte's, as they were when they were listed first.
@@ -132,6 +133,7 @@ class BatchesAPI:
         batches = self._client.batches
         with explained(self._account, f"cancel batch {batch_id!r}"):
             try:
+                self._lists.shared_view.forget(batch_id)
                 with call_to_openai("batches.cancel"):
                     await batches.cancel(batch_id)
             except openai.ConflictError:

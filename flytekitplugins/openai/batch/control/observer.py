@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Container, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from flytekitplugins.openai.exceptions import OpenAIPluginError, RefusedError
 
 from .failure_log import record_failure
 from .policy.batch_phase import FAILED, is_final
 from .policy.task_plan import TaskPlan
+from .shared_view import Listed
 from .state.snapshot import BatchSnapshot
 from .task_call import TaskCall
 
@@ -18,6 +20,8 @@ __all__ = ["Observer"]
 
 # How many batches one poll retrieves. Where there are more, they take turns.
 MAX_RETRIEVED = 50
+
+T = TypeVar("T")
 
 
 class Observer:
@@ -38,21 +42,13 @@ class Observer:
         reused = {file_id: batch_id for file_id, batch_id in self._spec.reused.items() if batch_id not in state.gone}
         ids |= {file_id: batch_id for file_id, batch_id in reused.items() if file_id not in current}
         due = sorted(ids, key=lambda file_id: state.polled_at.get(ids[file_id], 0.0))[:MAX_RETRIEVED]
-        seen = {file_id: last_seen.get(file_id) for file_id in due}
-        retrievals = [self._observed(ids[file_id], seen[file_id], is_reused=file_id in reused) for file_id in due]
-        if len(due) == 1:
-            # Most tasks have one batch: its error is the task's.
-            replies: list[BatchSnapshot | BaseException | None] = [await retrievals[0]]
-        else:
-            replies = await asyncio.gather(*retrievals, return_exceptions=True)
-        errors = [reply for reply in replies if isinstance(reply, BaseException)]
+        replies = await self._observed({file_id: ids[file_id] for file_id in due}, last_seen, reused)
+        errors = [reply for reply in replies.values() if isinstance(reply, Exception)]
         if len(errors) == len(due) > 0:
             raise errors[0]
-        for file_id, reply in zip(due, replies, strict=True):
+        for file_id, reply in replies.items():
             if isinstance(reply, Exception):
                 record_failure("poll_failures", reply, task=self._spec, first=False)
-            elif isinstance(reply, BaseException):
-                raise reply
             elif reply is not None:
                 current[file_id] = self.owned(reply, file_id)
                 if reply.id in state.final:
@@ -105,21 +101,40 @@ class Observer:
         """Whether this process knows all batches of the task, so that OpenAI need not list them."""
         return self._spec.local and not self._state.may_have_unknown_batch
 
-    async def _observed(self, batch_id: str, seen: BatchSnapshot | None, *, is_reused: bool) -> BatchSnapshot | None:
-        """A batch as it is now, or was in the last 10 seconds; `None` for one of an earlier run that is gone."""
+    async def _observed(
+        self, ids: Mapping[str, str], last_seen: Mapping[str, BatchSnapshot], reused: Container[str]
+    ) -> dict[str, BatchSnapshot | Exception | None]:
+        """Batches as they are now, or were less than 10 seconds ago, or why that is not known; keyed by input file id.
+
+        Args:
+            ids: Their ids, by input file id.
+            last_seen: As they were seen last.
+            reused: The files whose batches are of an earlier run, and may be gone; such a one is `None`.
+        """
+        listed: dict[str, Listed] = {}
         # A local run has few batches, and a task without a key is nobody's on the list.
-        is_shared = not self._spec.local and self._spec.key is not None
-        listed = await self._api.find_shared(batch_id, seen) if is_shared else None
-        if listed is not None:
-            self._state.polled_at[batch_id] = self._now
-            return listed
+        if not self._spec.local and self._spec.key is not None:
+            found = await _together([self._api.find_shared(ids[file_id], last_seen.get(file_id)) for file_id in ids])
+            listed = {file_id: one for file_id, one in zip(ids, found, strict=True) if one is not None}
+        looked_up: dict[str, BatchSnapshot | Exception | None] = {}
+        # While some are looked up, others may grow too old.
+        while late := [id_ for id_ in ids if id_ not in looked_up and not (id_ in listed and listed[id_].is_fresh)]:
+            replies = await _together([self._looked_up(ids[id_], is_reused=id_ in reused) for id_ in late])
+            looked_up.update(zip(late, replies, strict=True))
+        self._state.polled_at.update((ids[id_], self._now) for id_ in ids if id_ not in looked_up)
+        return {id_: looked_up[id_] if id_ in looked_up else listed[id_].batch for id_ in ids}
+
+    async def _looked_up(self, batch_id: str, *, is_reused: bool) -> BatchSnapshot | Exception | None:
+        """A batch as it is now, or why that is not known; `None` for one of an earlier run that is gone."""
         try:
             return await self._retrieve(batch_id)
         except RefusedError as error:
             if not is_reused or error.answer is None or error.answer.status != 404:
-                raise
+                return error
             self._state.gone.add(batch_id)
             return None
+        except Exception as error:  # noqa: BLE001 (the others of the task are known even so)
+            return error
 
     async def _retrieve(self, batch_id: str) -> BatchSnapshot:
         """A batch as it is now. A final one is kept at once, even if this call does not end in time."""
@@ -140,3 +155,9 @@ class Observer:
             return listed
         # Some servers report more in their list than in their replies, others less.
         return replace(batch, key=listed.key, input_file_id=listed.input_file_id or batch.input_file_id)
+
+
+async def _together(calls: Sequence[Awaitable[T]]) -> list[T]:
+    """The results of calls that run at the same time."""
+    # Most tasks have one batch, which needs no task of asyncio's.
+    return [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)

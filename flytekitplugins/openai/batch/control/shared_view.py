@@ -12,16 +12,17 @@ from typing import Any
 from flytekitplugins.openai.exceptions import UnavailableError
 
 from .failure_log import Named, record_failure
+from .policy.batch_phase import FAILED, SUCCEEDED
 from .policy.poll_source import is_behind, is_page_cheaper, needs_no_look_up
 from .state.batch_list import BatchList, Fetch
+from .state.polled_batches import PageRead, PolledBatch, PolledBatches, is_fresh
 from .state.snapshot import BatchSnapshot
 
-__all__ = ["SharedView"]
+__all__ = ["Listed", "SharedView"]
 
+ENDED = frozenset({*SUCCEEDED, *FAILED})
 # The most that OpenAI puts on a page.
 PAGE = 100
-# No answer is older than this.
-FRESH_SECONDS = 10.0
 # How long a poll waits for a page: a look-up has to fit into what is left of its call.
 WAIT_SECONDS = 3.0
 # How often each batch, and any batch of an account, is looked up even so: a list that is behind would show them as
@@ -29,52 +30,29 @@ WAIT_SECONDS = 3.0
 LOOK_UP_SECONDS, SAMPLE_SECONDS = 3600.0, 60.0
 # How long there are only look-ups after the list could not be read, and after it was behind.
 FAILED_SECONDS, BEHIND_SECONDS = 60.0, 600.0
-# As Flyte polls by default.
-USUAL_INTERVAL = 30.0
 # If more batches than this are polled whose places on the list are not known, it is read, at most this often: after a
 # restart nothing else may ask for it.
 MAX_UNPLACED, PLACED_SECONDS = 10, 600.0
-# What polls a batch less often than this gains nothing from a page that others share. It is also how often the list is
-# divided into pages anew.
-FORGOTTEN_SECONDS = 300.0
+# How often the list is divided into pages anew.
+DIVIDED_SECONDS = 300.0
 
 
-@dataclass
-class _PageRead:
-    """A page of the list, while it is read and afterwards.
-
-    Attributes:
-        sent_at: When it was asked for; what it shows is not older.
-        reading: Ends with its batches that are polled, by id; with none if it could not be read.
-    """
-
-    sent_at: float
-    reading: asyncio.Task[Mapping[str, Mapping[str, Any]]]
-
-    def is_fresh(self, now: float) -> bool:
-        """Whether it may answer; no longer, if the clock was put back."""
-        return 0 <= now - self.sent_at <= FRESH_SECONDS
-
-
-@dataclass
-class _Polled:
-    """A batch that is polled.
+@dataclass(frozen=True)
+class Listed:
+    """A batch as a page of the list showed it.
 
     Attributes:
-        at: When it was polled last.
-        interval: The time between its last two polls.
-        looked_up_at: When it was looked up last; `None` if it never was.
-        page: The last page that was to show it.
+        batch: The batch.
+        as_of: When the page was asked for, in Unix seconds.
     """
 
-    at: float
-    interval: float = USUAL_INTERVAL
-    looked_up_at: float | None = None
-    page: _PageRead | None = None
+    batch: BatchSnapshot
+    as_of: float
 
-    def is_fresh(self, now: float) -> bool:
-        """Whether a page of it may still answer, or is on its way."""
-        return self.page is not None and self.page.is_fresh(now)
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it may still be answered with."""
+        return is_fresh(self.as_of, time.time())
 
 
 class SharedView:
@@ -86,16 +64,16 @@ class SharedView:
 
     def __init__(self, batch_list: BatchList) -> None:
         self._list, self._order = batch_list, batch_list.order
-        self._polled: dict[str, _Polled] = {}
-        self._starts: set[str] = set()
+        self._polled = PolledBatches()
+        self._page_starts: set[str] = set()
         self._unplaced: set[str] = set()
         self._placed_at = 0.0
         self._placing: asyncio.Task[None] | None = None
-        self._pruned_at = self._sampled_at = self._trusted_from = time.time()
+        self._divided_at = self._sampled_at = self._trusted_from = time.time()
         self._is_failing = False
 
-    async def find(self, batch_id: str, seen: BatchSnapshot | None, fetch: Fetch) -> BatchSnapshot | None:
-        """A batch as it was in the last 10 seconds; `None` if it has to be looked up.
+    async def find(self, batch_id: str, seen: BatchSnapshot | None, fetch: Fetch) -> Listed | None:
+        """A batch as it was less than 10 seconds ago; `None` if it has to be looked up.
 
         Args:
             batch_id: The batch.
@@ -103,13 +81,17 @@ class SharedView:
             fetch: Asks OpenAI for a page.
         """
         now = time.time()
-        polled = self._note_poll(batch_id, now)
+        polled = self._polled.note_poll(batch_id, now)
+        if now - self._divided_at >= DIVIDED_SECONDS:
+            self._divided_at = now
+            self._polled.forget_old(now)
+            self._divide()
         if batch_id not in self._order:
             self._note_unplaced(batch_id, fetch, now)
             return None
         if seen is None or now < self._trusted_from or self._is_look_up_due(polled, now):
             return None
-        if not polled.is_fresh(now):
+        if not polled.has_fresh_page(now):
             polled.page = None
             self._read_page_with(batch_id, fetch, now)
         page = polled.page
@@ -117,26 +99,20 @@ class SharedView:
             return None
         if not page.reading.done():
             await asyncio.wait([page.reading], timeout=WAIT_SECONDS)
-        if not page.reading.done() or not page.is_fresh(time.time()):
+        if not page.reading.done() or not is_fresh(page.sent_at, time.time()):
             return None
         return self._usable(page.reading.result().get(batch_id), seen, polled, page)
 
-    def note_look_up(self, batch_id: str) -> None:
-        """Note that a batch was looked up just now."""
-        if batch_id in self._polled:
-            self._polled[batch_id].looked_up_at = time.time()
+    def note_look_up(self, batch: BatchSnapshot) -> None:
+        """Note a batch that was looked up just now."""
+        if batch.status in ENDED:
+            self.forget(batch.id)
+        elif polled := self._polled.get(batch.id):
+            polled.looked_up_at = time.time()
 
-    def _note_poll(self, batch_id: str, now: float) -> _Polled:
-        polled = self._polled.get(batch_id)
-        if polled is None:
-            polled = self._polled[batch_id] = _Polled(now)
-        else:
-            polled.interval, polled.at = now - polled.at, now
-        if now - self._pruned_at >= FORGOTTEN_SECONDS:
-            self._pruned_at = now
-            self._polled = {id_: one for id_, one in self._polled.items() if now - one.at < FORGOTTEN_SECONDS}
-            self._divide()
-        return polled
+    def forget(self, batch_id: str) -> None:
+        """Expect no more polls of a batch."""
+        self._polled.forget(batch_id)
 
     def _divide(self) -> None:
         """Divide the list into pages, beginning at the newest batch that is polled.
@@ -144,7 +120,7 @@ class SharedView:
         They do not overlap: what two of them show would be read twice.
         """
         listed = dropwhile(lambda id_: id_ not in self._polled, self._order)
-        self._starts = set(islice(listed, 0, None, PAGE))
+        self._page_starts = set(islice(listed, 0, None, PAGE))
 
     def _note_unplaced(self, batch_id: str, fetch: Fetch, now: float) -> None:
         """Have the list read, if there are many batches whose places on it are not known."""
@@ -158,7 +134,7 @@ class SharedView:
             # The polls of these batches need it, and fail without; this only saves calls.
             self._placing.add_done_callback(lambda placing: placing.cancelled() or placing.exception())
 
-    def _is_look_up_due(self, polled: _Polled, now: float) -> bool:
+    def _is_look_up_due(self, polled: PolledBatch, now: float) -> bool:
         if polled.looked_up_at is None or now - polled.looked_up_at >= LOOK_UP_SECONDS:
             return True
         if now - self._sampled_at < SAMPLE_SECONDS:
@@ -168,36 +144,31 @@ class SharedView:
 
     def _read_page_with(self, batch_id: str, fetch: Fetch, now: float) -> None:
         """Start to read a page with this batch, if that is worth it."""
-        for first in self._starts_of_pages(batch_id, now):
+        for first in self._possible_starts(batch_id, now):
             window = [first, *islice(self._order.older(first), PAGE - 1)]
-            if is_page_cheaper(1 + sum(self._is_awaited(id_, now) for id_ in window if id_ != batch_id)):
+            if is_page_cheaper(1 + sum(self._polled.is_awaited(id_, now) for id_ in window if id_ != batch_id)):
                 break
         else:
             return
-        shown = [id_ for id_ in window if id_ in self._polled]
+        shown = {id_: polled for id_ in window if (polled := self._polled.get(id_))}
         after = next(self._order.newer(first), None)
-        reading = asyncio.get_running_loop().create_task(self._read(fetch, after, shown))
-        page = _PageRead(now, reading)
-        for id_ in shown:
-            self._polled[id_].page = page
+        reading = asyncio.get_running_loop().create_task(self._read(fetch, after, [*shown]))
+        page = PageRead(now, reading)
+        for polled in shown.values():
+            polled.page = page
 
-    def _starts_of_pages(self, batch_id: str, now: float) -> Iterator[str]:
+    def _possible_starts(self, batch_id: str, now: float) -> Iterator[str]:
         """The batches at which a page with this one may begin, the better one first.
 
         It is the start of the batch's own page. Where few are polled, a page that begins at the newest one that is
         awaited may answer more polls.
         """
         newer = [batch_id, *islice(self._order.newer(batch_id), PAGE - 1)]
-        if len(newer) == PAGE and self._starts.isdisjoint(newer):
+        if len(newer) == PAGE and self._page_starts.isdisjoint(newer):
             self._divide()
         # The newest batches have come since the list was divided, and are before its first page.
-        yield next((id_ for id_ in newer if id_ in self._starts), newer[-1])
-        yield [id_ for id_ in newer if id_ == batch_id or self._is_awaited(id_, now)][-1]
-
-    def _is_awaited(self, batch_id: str, now: float) -> bool:
-        """Whether a poll of a batch is expected while a page that is read now is fresh, and no other page has it."""
-        polled = self._polled.get(batch_id)
-        return polled is not None and not polled.is_fresh(now) and polled.at + polled.interval <= now + FRESH_SECONDS
+        yield next((id_ for id_ in newer if id_ in self._page_starts), newer[-1])
+        yield [id_ for id_ in newer if id_ == batch_id or self._polled.is_awaited(id_, now)][-1]
 
     async def _read(self, fetch: Fetch, after: str | None, shown: list[str]) -> Mapping[str, Mapping[str, Any]]:
         try:
@@ -217,13 +188,13 @@ class SharedView:
         return found
 
     def _usable(
-        self, entry: Mapping[str, Any] | None, seen: BatchSnapshot, polled: _Polled, page: _PageRead
-    ) -> BatchSnapshot | None:
+        self, entry: Mapping[str, Any] | None, seen: BatchSnapshot, polled: PolledBatch, page: PageRead
+    ) -> Listed | None:
         if entry is None:
             return None
         listed = BatchSnapshot.from_dict(entry)
         if not is_behind(listed, seen):
-            return listed if needs_no_look_up(listed) else None
+            return Listed(listed, page.sent_at) if needs_no_look_up(listed) else None
         if polled.looked_up_at is not None and polled.looked_up_at < page.sent_at:
             self._distrust(_behind(f"it shows batch {listed.id!r} as it was before"), seconds=BEHIND_SECONDS)
         return None

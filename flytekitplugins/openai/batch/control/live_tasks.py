@@ -7,12 +7,10 @@ import time
 from flytekitplugins.openai._metrics import Census
 
 from .policy.batch_phase import FAILED, RUNNING, SUCCEEDED
-from .state.poll_state import PollStates
+from .state.poll_state import LIVE_SECONDS, PollStates
 
 __all__ = ["LiveTasks"]
 
-# A task that Flyte has not asked for in that time is over, or is another replica's.
-LIVE_SECONDS = 600.0
 # Other servers have statuses of their own, of which there might be any number.
 STATUSES = frozenset({*RUNNING, *SUCCEEDED, *FAILED})
 

@@ -87,9 +87,11 @@ class TaskController:
         if spec.local:
             # A local run creates a task once. Another one may have had its output prefix, as in tests.
             self._states.forget(spec.unique_name)
-        state, now = self._states.of(spec.unique_name), time.time()
+        now = time.time()
+        state = self._states.of(spec.unique_name, now=now)
+        call = TaskCall(BatchesAPI(account), spec, state, now)
         try:
-            plan = await _within_budget(Reconciler(self._call(spec, account, now=now)).submit(), "submit the batch")
+            plan = await _within_budget(Reconciler(call).submit(), "submit the batch")
         except (PassingError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.reason != "404" and not spec.tolerant:
                 raise
@@ -102,7 +104,8 @@ class TaskController:
 
     async def poll(self, spec: TaskSpec) -> PollResult:
         """The task's phase, after its batches have been reconciled with what it asks for. Never raises."""
-        state, now = self._states.of(spec.unique_name), time.time()
+        now = time.time()
+        state = self._states.of(spec.unique_name, now=now)
         ids = state.batch_ids or ([spec.batch_id] if spec.batch_id else [])
         if state.outage is not None and now < state.backoff_until:
             info = phase_while_unreachable(state.outage, last=state.last_info, now=now)
@@ -130,8 +133,7 @@ class TaskController:
             RefusedError: OpenAI refuses the key.
             UnavailableError: OpenAI was not reached, or did not answer in time.
         """
-        reconciler = Reconciler(self._call(spec, _account(spec), now=time.time()))
-        stopped = await _within_budget(reconciler.cancel(), "cancel the task's batches")
+        stopped = await _within_budget(Reconciler(self._call(spec)).cancel(), "cancel the task's batches")
         self._states.forget(spec.unique_name)
         return stopped
 
@@ -149,8 +151,7 @@ class TaskController:
         Raises:
             OpenAIPluginError: OpenAI could not be asked, or there is no batch yet.
         """
-        observer = Observer(self._call(spec, _account(spec), now=time.time()))
-        current = await _within_budget(observer.current_batches(), "look up the task's batches")
+        current = await _within_budget(Observer(self._call(spec)).current_batches(), "look up the task's batches")
         if not current:
             raise UnavailableError("The task has no batch yet.")
         return list(current.values())
@@ -163,12 +164,13 @@ class TaskController:
             # The refusal says it.
             return
 
-    def _call(self, spec: TaskSpec, account: Account, *, now: float) -> TaskCall:
-        return TaskCall(BatchesAPI(account), spec, self._states.of(spec.unique_name), now)
+    def _call(self, spec: TaskSpec) -> TaskCall:
+        now = time.time()
+        return TaskCall(BatchesAPI(_account(spec)), spec, self._states.of(spec.unique_name, now=now), now)
 
     async def _reconcile(self, spec: TaskSpec, state: PollState, *, now: float) -> PollResult:
         account = _account(spec)
-        plan = await Reconciler(self._call(spec, account, now=now)).reconcile()
+        plan = await Reconciler(TaskCall(BatchesAPI(account), spec, state, now)).reconcile()
         info = task_phase(plan, spec, started=state.has_started, now=now)
         if info.phase in (Phase.FAILED, Phase.RETRYABLE_FAILED):
             log_batch_errors(plan.batches, task=spec)

@@ -8,20 +8,35 @@ from tests.builders import make_batch
 def test_task_is_remembered_until_it_is_over():
     """Under its own name."""
     remembered = PollStates()
-    remembered.of("a").refusals = 3
-    assert (remembered.of("a").refusals, remembered.of("b").refusals) == (3, 0)
+    remembered.of("a", now=0).refusals = 3
+    assert (remembered.of("a", now=1).refusals, remembered.of("b", now=1).refusals) == (3, 0)
     remembered.forget("a")
-    assert remembered.of("a").refusals == 0
+    assert remembered.of("a", now=2).refusals == 0
 
 
-def test_oldest_tasks_are_forgotten(monkeypatch):
+def test_tasks_that_nobody_asks_for_are_forgotten(monkeypatch):
     """A service lives for months in 300 MB; a task that is forgotten is not lost."""
     monkeypatch.setattr(poll_state, "MAX_TASKS", 3)
     remembered = PollStates()
-    for name in "abcad":
-        remembered.of(name).refusals = 1
+    for moment, name in enumerate("abcad"):
+        state = remembered.of(name, now=400.0 * moment)
+        state.refusals = 1
+        state.note_answer(Phase.RUNNING, now=400.0 * moment)
     assert len(remembered) == 3
-    assert [remembered.of(name).refusals for name in "acd"] == [1, 1, 1]
+    assert [remembered.of(name, now=1_600.0).refusals for name in "acd"] == [1, 1, 1]
+
+
+def test_live_tasks_do_not_drive_each_other_out(monkeypatch):
+    """They are polled in turn: with one too many, that one is not remembered, and all others are."""
+    monkeypatch.setattr(poll_state, "MAX_TASKS", 3)
+    remembered = PollStates()
+    refusals = []
+    for moment in range(12):
+        state = remembered.of("abcd"[moment % 4], now=7.5 * moment)
+        refusals.append(state.refusals)
+        state.refusals += 1
+        state.note_answer(Phase.RUNNING, now=7.5 * moment)
+    assert refusals == [0, 0, 0, 0, 1, 1, 1, 0, 2, 2, 2, 0]
 
 
 def test_batch_is_remembered_with_its_end():

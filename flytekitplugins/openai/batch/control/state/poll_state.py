@@ -9,9 +9,12 @@ from dataclasses import dataclass, field, replace
 from .phase import Phase, PhaseInfo
 from .snapshot import BatchSnapshot
 
-__all__ = ["Outage", "PollState", "PollStates"]
+__all__ = ["LIVE_SECONDS", "MAX_TASKS", "Outage", "PollState", "PollStates"]
 
-MAX_TASKS = 10_000
+# More than one core can poll every 30 seconds; each takes some ten kilobytes.
+MAX_TASKS = 20_000
+# A task that Flyte has not asked for in that time is over, or is another replica's.
+LIVE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -117,17 +120,28 @@ class PollState:
 
 
 class PollStates:
-    """The state of the tasks that were polled last, by a name that no other task has."""
+    """The state of the tasks that are polled, by a name that no other task has."""
 
     def __init__(self) -> None:
         self._states: OrderedDict[str, PollState] = OrderedDict()
 
-    def of(self, task: str) -> PollState:
-        """The state of a task; a new one if it is not known."""
-        state = self._states.setdefault(task, PollState())
-        self._states.move_to_end(task)
-        if len(self._states) > MAX_TASKS:
-            self._states.popitem(last=False)
+    def of(self, task: str, *, now: float) -> PollState:
+        """The state of a task; a new one if it is not known.
+
+        Where there are too many, a live task's state is not dropped for that of another: they are polled in turn, so
+        each would be dropped before its next poll.
+        """
+        state = self._states.get(task)
+        if state is not None:
+            self._states.move_to_end(task)
+            return state
+        state = PollState(seen_at=now)
+        if len(self._states) >= MAX_TASKS:
+            oldest, unseen = next(iter(self._states.items()))
+            if now - unseen.seen_at < LIVE_SECONDS:
+                return state
+            del self._states[oldest]
+        self._states[task] = state
         return state
 
     def forget(self, task: str) -> None:

@@ -7,6 +7,9 @@ import pickle
 import struct
 import time
 
+import msgspec
+import orjson
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,6 +118,24 @@ def test_quick_row_can_be_copied_and_shown():
         row.ok = False
     with pytest.raises(AttributeError, match="'ResultRow' object has no attribute 'answer'"):
         row.answer  # noqa: B018 (it is asked for)
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda row: json.dumps(dataclasses.asdict(row)),
+        msgspec.json.encode,
+        orjson.dumps,
+        pydantic.TypeAdapter(ResultRow).dump_json,
+    ],
+    ids=["json", "msgspec", "orjson", "pydantic"],
+)
+def test_quick_row_is_serialized_whole(encode):
+    """Also with what nobody has asked for yet."""
+    line = make_line({"id": "c", **make_chat("5"), "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+    read = row_of(line)
+    whole = ResultRow("r-1", ok=True, status_code=200, body=read.body, usage=read.usage)
+    assert json.loads(encode(row_of(line))) == json.loads(encode(whole)) == json.loads(encode(read))
 
 
 def test_refused_request_has_its_code_and_status():

@@ -47,6 +47,10 @@ class ResultRow(Generic[T]):
         output: The answer as an object of the model that was asked for; `None` unless the row is ok.
     """
 
+    # As every class has them. Named, because orjson reads each field of such an object, also those that are not in its
+    # `__dict__` yet.
+    __slots__ = ("__dict__", "__weakref__")
+
     custom_id: str
     ok: bool
     status_code: int | None = None

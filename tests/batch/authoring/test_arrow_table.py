@@ -149,6 +149,25 @@ def test_table_without_rows_has_its_columns():
     assert table.schema.field("output").type == pa.list_(pa.int64())
 
 
+@pytest.mark.parametrize(
+    ("annotation", "value", "said"),
+    [
+        (int, 2**64, r"'output', which is of type int64: .*too large.*"),
+        (list[int], [1, -(2**63) - 1], r"'output', which is of type list<item: int64>: .*too large.*"),
+        (dt.timedelta, dt.timedelta.max, r"'output', which is of type duration\[us\]: .*"),
+        (int, "a text", r"'output', which is of type int64: .*"),
+        (Literal["a", "b"], "c", r"'output', which is of type dictionary<values=string, .*>: 'c'"),
+        (Part, 5, r"'output', which is of type struct<.*>: 'int' object has no attribute 'name'"),
+    ],
+)
+def test_value_that_does_not_fit_is_told_with_its_column(annotation, value, said):
+    """What Python and Arrow raise is of five kinds, and none names the column."""
+    columns = columns_of_output(annotation) if annotation is not Part else {"output": column("part")}
+    rows = [values_in(ResultRow("1", ok=True, output=value), lambda output: (output,))]
+    with pytest.raises(ValueError, match=f"^An answer does not fit into the column {said}; give the field another "):
+        arrow_table_of(rows, columns)
+
+
 def vector(*numbers, custom_id="1"):
     body = {"data": [{"embedding": list(numbers)}]} if numbers else {}
     return ResultRow(custom_id, ok=bool(numbers), body=body)

@@ -28,6 +28,8 @@ __all__ = ["FLOAT_BYTES", "ArrowColumn", "array_of", "columns_of_model", "column
 # How deep models may be nested; a model that refers to itself has no end, and is kept as JSON below this depth.
 DEEPEST = 8
 FLOAT_BYTES = 4
+# What Arrow and Python raise for a value that a column of its type cannot hold.
+UNFITTING = (ValueError, TypeError, OverflowError, KeyError, AttributeError)
 PYDANTIC_NAMES: Mapping[type, tuple[str, ...]] = {
     dt.datetime: ("AwareDatetime", "NaiveDatetime", "PastDatetime", "FutureDatetime"),
     dt.date: ("PastDate", "FutureDate"),
@@ -54,8 +56,14 @@ class ArrowColumn:
         """The values as Arrow has them.
 
         Raises:
-            pyarrow.ArrowException: A value does not fit, such as a number of more than 64 bits.
+            ValueError: A value does not fit, such as a number of more than 64 bits.
         """
+        try:
+            return self._converted(values)
+        except UNFITTING as error:
+            raise ValueError(str(error)) from error
+
+    def _converted(self, values: Sequence[Any]) -> pa.Array:
         convert = self.convert
         if convert is None:
             return self._array_of(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,20 @@ def arrow_table_of(rows: Iterable[tuple[Any, ...]], outputs: Mapping[str, ArrowC
     batches = []
     for *columns, found in blocks_of_columns(rows, ROWS_AT_ONCE):
         arrays = [*map(array_of, columns, types.values())]
-        for number, column in enumerate(outputs.values()):
-            arrays.append(column.array([None if parts is None else parts[number] for parts in found]))
+        for number, (name, column) in enumerate(outputs.items()):
+            arrays.append(_array_of(name, column, [None if parts is None else parts[number] for parts in found]))
         batches.append(pa.RecordBatch.from_arrays([*map(exact, arrays)], names=list(fields)))
     return pa.Table.from_batches(batches, schema=pa.schema(fields))
+
+
+def _array_of(name: str, column: ArrowColumn, values: Sequence[Any]) -> pa.Array:
+    try:
+        return column.array(values)
+    except ValueError as error:
+        raise ValueError(
+            f"An answer does not fit into the column {name!r}, which is of type {column.type}: {error}; give the field "
+            "another type, or use to_pandas."
+        ) from None
 
 
 def matrix_of(rows: Iterable[ResultRow[Any]]) -> np.ndarray[Any, Any]:

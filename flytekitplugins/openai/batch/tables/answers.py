@@ -25,8 +25,6 @@ __all__ = ["AnswerColumns"]
 ANSWER, EMBEDDING = "answer", "embedding"
 ERRORS = ("error_code", "error_message")
 TOKENS = tuple(vars(Usage()))
-# What Arrow raises for a value that a column of its type cannot hold.
-UNFITTING = (ValueError, TypeError, OverflowError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def _fields(columns: Mapping[str, ArrowColumn], outputs: list[Any], problems: li
 
     try:
         return arrays(outputs)
-    except UNFITTING:
+    except ValueError:
         # Seldom: a number of more than 64 bits is one.
         problems[:] = [told or _problem_with(output, arrays) for told, output in zip(problems, outputs, strict=True)]
     return arrays([None if problem else output for problem, output in zip(problems, outputs, strict=True)])
@@ -142,6 +140,6 @@ def _fields(columns: Mapping[str, ArrowColumn], outputs: list[Any], problems: li
 def _problem_with(output: Any, arrays: Callable[[Sequence[Any]], object]) -> str | None:
     try:
         arrays([output])
-    except UNFITTING as error:
+    except ValueError as error:
         return f"the answer does not fit into the columns: {error}"
     return None

@@ -33,7 +33,7 @@ def test_day_of_several_batches_ends_well(world, seed):
 
 @pytest.mark.parametrize("seed", range(FIRST_DAY, FIRST_DAY + DAYS // 4))
 def test_day_of_odd_lists_ends_well(world, seed):
-    """The same when one page of the list answers for all batches, and is behind, or shows less than there is."""
+    """The same when a page of the list answers for all batches of its first minutes, and is behind or poor."""
     day = make_day(seed)
     node = play(world, day, shards=8, odd_lists=make_odd_lists(seed))
     assert faults_of(world, node, day) == {}, (day, make_odd_lists(seed))

@@ -23,14 +23,15 @@ class World:
     """An account with batches, polled as `Observer` does it, at a time that passes when it is told to.
 
     Attributes:
-        batches: As OpenAI has them, by id, oldest first.
+        batches: As OpenAI has them, by id.
+        order: Their ids as the list has them: newest first, but for those that it shows late.
         cached: What the list shows in place of that.
         calls: How many pages were read, and how many batches looked up.
     """
 
     def __init__(self, count):
         self.now = START
-        self.batches, self.cached, self.seen = {}, None, {}
+        self.batches, self.order, self.cached, self.seen = {}, [], None, {}
         self.calls = Counter()
         self.page_trouble = None
         self.page_seconds = 0.0
@@ -39,8 +40,9 @@ class World:
         for _ in range(count):
             self.add()
 
-    def add(self, **fields):
+    def add(self, *, place=0, **fields):
         id_ = f"b{len(self.batches)}"
+        self.order.insert(place, id_)
         self.batches[id_] = make_batch("in_progress", id=id_, created_at=START, total=100, **fields)
         return id_
 
@@ -49,14 +51,15 @@ class World:
 
     def list_all(self):
         """Read the list to its end, as the search for duplicates does."""
-        self.list.order.record([*reversed(self.batches.values())], after=None, now=self.now)
+        self.list.order.record([self.batches[id_] for id_ in self.order], after=None, now=self.now)
 
     async def page(self, limit, after):
         self.calls["pages"] += 1
         await asyncio.sleep(self.page_seconds)
         if self.page_trouble:
             raise self.page_trouble
-        shown = [*reversed((self.batches if self.cached is None else self.cached).values())]
+        known = self.batches if self.cached is None else self.cached
+        shown = [known[id_] for id_ in self.order if id_ in known]
         begin = 0 if after is None else [batch.id for batch in shown].index(after) + 1
         entries = {batch.id: batch.raw for batch in shown[begin : begin + limit]}
         return Page(entries, has_more=begin + limit < len(shown))
@@ -223,6 +226,28 @@ def test_new_batches_do_not_hide_the_others(make_world):
     assert len(asyncio.run(world.round())) >= 79
 
 
+def test_batches_that_are_listed_late_move_the_others_apart(make_world):
+    """Where they are listed among those that are known: the page does not reach its last ones any more."""
+    world = make_world(200)
+    for _ in range(30):
+        world.add(place=120)
+    for _ in range(3):
+        listed = asyncio.run(world.round([*world.batches][:200]))
+    assert len(listed) >= 199
+
+
+def test_order_that_changes_while_it_is_read(make_world):
+    """Half of what a page was to show is on another page: what it shows is right, and the list is left alone then."""
+    world = make_world(300)
+    random.Random(0).shuffle(world.order)
+    for id_ in world.batches:
+        world.change(id_, completed=1)
+    for _ in range(2):
+        asyncio.run(world.round())
+        assert {batch.completed for batch in world.seen.values()} == {1}
+    assert world.calls["pages"] <= 3
+
+
 @pytest.mark.parametrize("status", ["completed", "failed", "expired", "cancelled"])
 def test_batch_that_ended_is_looked_up(make_world, status):
     """The list leaves out parts of some."""
@@ -289,7 +314,7 @@ def test_server_that_does_not_know_after_is_not_asked_again(make_world):
 
     async def first_page(limit, _after):
         world.calls["pages"] += 1
-        shown = [*reversed(world.batches.values())][:limit]
+        shown = [world.batches[id_] for id_ in world.order][:limit]
         return Page({batch.id: batch.raw for batch in shown}, has_more=True)
 
     world.page = first_page
@@ -372,7 +397,8 @@ STEPS = st.one_of(
     st.tuples(st.just("pass"), st.sampled_from([0.5, 3.0, 9.0, 30.0, 700.0])),
     st.tuples(st.just("progress"), st.integers(0, 11)),
     st.tuples(st.just("end"), st.integers(0, 11)),
-    st.tuples(st.just("add"), st.just(0)),
+    st.tuples(st.just("add"), st.integers(0, 10)),
+    st.tuples(st.just("reorder"), st.integers(0, 9)),
     st.tuples(st.just("trouble"), st.booleans()),
 )
 
@@ -396,7 +422,9 @@ async def _live(world, steps):
         if what == "pass":
             world.now += value
         elif what == "add":
-            history[world.add()] = [(world.now, 0)]
+            history[world.add(place=value)] = [(world.now, 0)]
+        elif what == "reorder":
+            random.Random(value).shuffle(world.order)
         elif what == "trouble":
             world.page_trouble = ConnectionError("away") if value else None
         elif id_ in world.batches and what != "poll" and id_ not in ended_at:

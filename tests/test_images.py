@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -235,8 +236,11 @@ def test_probe_tells_whether_the_service_is_serving(path, health, status, code, 
 
 def test_probe_tells_that_nothing_answers(path):
     """A connector that has not started yet."""
-    port, _ = free_ports()
-    run = probe(port)
+    with socket.socket() as taken:
+        # Bound, so that nobody else can have it, and not listened on.
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        run = probe(port)
     assert run.returncode == 1
     assert run.stderr == f"The connector at port {port} does not answer: UNAVAILABLE\n"
 

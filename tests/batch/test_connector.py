@@ -284,8 +284,8 @@ async def test_create_strips_the_names_of_the_account(connector, emulator):
 async def test_every_verb_ends_before_flyte_cancels_it(connector, emulator, monkeypatch):
     """Flyte cancels a call after 10 s, and the reason would be lost."""
     assert task_controller.BUDGET_SECONDS <= 8
-    monkeypatch.setattr(task_controller, "BUDGET_SECONDS", 0.05)
     meta = await submit(connector, emulator)
+    monkeypatch.setattr(task_controller, "BUDGET_SECONDS", 0.05)
     emulator.order(CallFault(delay=0.5, times=None))
     late = "OpenAI did not answer in time"
     assert late in (await connector.get(meta)).message

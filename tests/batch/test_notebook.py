@@ -1,11 +1,12 @@
 """A local run where an event loop is running already: in a notebook's cell, and in an `async def` test."""
 
+import tempfile
 import textwrap
 import time
 
 import pytest
 from flytekit import Secret
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager
 
 from flytekitplugins.openai import BatchEndpointTask, ChatGPTTask, create_batch
 from flytekitplugins.openai.emulator import CallFault
@@ -24,8 +25,13 @@ SETUP = """
 class Notebook:
     """A kernel, as a notebook has one."""
 
-    def __init__(self):
-        self._manager, self._client = start_new_kernel(startup_timeout=SECONDS)
+    def __init__(self, directory):
+        # Over TCP it would be given ports that another process may take before it has them.
+        self._manager = KernelManager(transport="ipc", ip=f"{directory}/kernel")
+        self._manager.start_kernel()
+        self._client = self._manager.client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=SECONDS)
 
     def run(self, code):
         """What a cell shows, and the name of its error."""
@@ -59,9 +65,11 @@ class Notebook:
 
 @pytest.fixture
 def notebook(openai_emulator):
-    notebook = Notebook()
-    yield notebook
-    notebook.stop()
+    # The path of a socket may have 107 bytes, and `tmp_path` some eighty.
+    with tempfile.TemporaryDirectory() as directory:
+        notebook = Notebook(directory)
+        yield notebook
+        notebook.stop()
 
 
 def batches(emulator):

@@ -166,7 +166,7 @@ async def test_call_that_takes_too_long_is_given_up(connector, emulator):
     """In time to say so; it is not made again, because it has perhaps been paid for."""
     emulator.order(CallFault(path=CHAT, delay=5))
     started_at = time.monotonic()
-    assert await refusal_of(connector, RETRYABLE, timeout_seconds=0.3) == LATE.format(0.3)
+    assert await refusal_of(connector, RETRYABLE, timeout_seconds=1) == LATE.format(1)
     assert time.monotonic() - started_at < 5
     assert len(emulator.calls) == 1
 
@@ -174,8 +174,8 @@ async def test_call_that_takes_too_long_is_given_up(connector, emulator):
 async def test_late_call_does_not_hide_what_was_before_it(connector, emulator):
     """A rate limit and a slow model are two things to be done something about."""
     emulator.order(CallFault(path=CHAT, status=429, headers={"Retry-After": "0.01"}), CallFault(path=CHAT, delay=5))
-    assert await refusal_of(connector, RETRYABLE, timeout_seconds=0.6) == (
-        f"{LATE.format(0.6)} The previous call failed: Could not ask model 'gpt-4o-mini': "
+    assert await refusal_of(connector, RETRYABLE, timeout_seconds=1.5) == (
+        f"{LATE.format(1.5)} The previous call failed: Could not ask model 'gpt-4o-mini': "
         "OpenAI is unavailable (429: ordered by the test)."
     )
 
@@ -187,7 +187,7 @@ async def test_late_call_tells_the_last_failure_before_it(connector, emulator):
         CallFault(path=CHAT, status=429, headers={"Retry-After": "0.01"}),
         CallFault(path=CHAT, delay=5),
     )
-    said = await refusal_of(connector, RETRYABLE, timeout_seconds=1)
+    said = await refusal_of(connector, RETRYABLE, timeout_seconds=2)
     assert said.endswith("(429: ordered by the test).")
 
 
@@ -267,19 +267,17 @@ async def test_answer_that_trickles_in_is_given_up(connector, monkeypatch):
 
     async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
-        said = await asyncio.wait_for(refusal_of(connector, RETRYABLE, timeout_seconds=0.3), 5)
+        said = await asyncio.wait_for(refusal_of(connector, RETRYABLE, timeout_seconds=1), 5)
         await asyncio.wait_for(hung_up.wait(), 5)
-    assert said == LATE.format(0.3)
+    assert said == LATE.format(1)
 
 
 async def test_time_runs_from_the_beginning(connector, emulator, monkeypatch):
-    """Flyte's does, too, while the key is looked up and the SDK is imported."""
+    """Flyte's does, too, while the key is looked up and the SDK is imported: there is none left for the call."""
     find = module.find_api_key
     monkeypatch.setattr(module, "find_api_key", lambda *args, **named: time.sleep(0.5) or find(*args, **named))
-    emulator.order(CallFault(path=CHAT, delay=5))
-    started_at = time.monotonic()
-    assert await refusal_of(connector, RETRYABLE, timeout_seconds=0.8) == LATE.format(0.8)
-    assert time.monotonic() - started_at < 1.2
+    assert await refusal_of(connector, RETRYABLE, timeout_seconds=0.4) == LATE.format(0.4)
+    assert emulator.calls == []
 
 
 def test_call_ends_before_flyte_cancels_it():

@@ -1,5 +1,6 @@
 """Connector services: started as `pyflyte serve connector`, called as FlytePropeller calls, and killed at will."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -31,12 +32,26 @@ TASK_TYPE = "openai-batch"
 DEADLINE = 10
 START_TIMEOUT = 60
 ATTEMPTS = 5
+FIRST_PORT, WORKERS, PORTS = 20_000, 12, 1_000
+# Of two runs at the same time each begins somewhere else.
+_port_numbers = itertools.count(os.getpid())
 
 
 def free_ports():
-    """Two different free ports; picking one after the other could return the same port twice."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as another:
-        return one.getsockname()[1], another.getsockname()[1]
+    """Two free ports that only a test of this worker would take before the service that they are for has them.
+
+    The kernel gives ports from 32,768 on to whoever asks for any, such as the emulators of other workers.
+    """
+    return _free_port(), _free_port()
+
+
+def _free_port():
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for number in _port_numbers:
+        port = FIRST_PORT + worker % WORKERS * PORTS + number % PORTS
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("not reached: the numbers do not end")
 
 
 def _wait_until_open(port, is_alive):

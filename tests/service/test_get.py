@@ -106,7 +106,7 @@ def test_every_verb_keeps_its_budget(world, node):
     # A delete then waits for three calls, one after the other: it cancels, waits for the page of the list that others
     # began to read before, and reads it again.
     world.emulator.change(cancelling=HOUR)
-    world.emulator.order(CallFault(delay=3.2, times=None))
+    world.emulator.order(CallFault(delay=3.0, times=None))
 
     def timed(call, *arguments, **keywords):
         begins_at = time.monotonic()
@@ -117,7 +117,7 @@ def test_every_verb_keeps_its_budget(world, node):
     with ThreadPoolExecutor() as threads:
         deleting = threads.submit(timed, replica.delete, node.state.resource_meta)
         # Half of its first call: the others begin to read before it, and are not done.
-        time.sleep(1.6)
+        time.sleep(1.5)
         calls = [
             deleting,
             threads.submit(timed, replica.create, unborn.template, unborn.inputs, output_prefix=f"{unborn.prefix}/0"),

@@ -51,7 +51,7 @@ def test_wait_goes_on_after_a_restart(world):
     world.emulator.change(enqueued_tokens=0)
     node, begins_at = world.node(), world.emulator.now()
     for _ in range(20):
-        world.run(node, seconds=MINUTE)
+        world.run(node, seconds=MINUTE, every=MINUTE)
         world.restart(0)
         world.restart(1)
     assert minutes_of_submissions(world, begins_at) == [0, 1, 3, 7, 15]

@@ -125,16 +125,25 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def gated_world(nursery):
-    world = World(nursery, call_seconds=CALL_SECONDS, gated=True)
+    world = World(nursery, gated=True)
+    yield world
+    world.stop()
+
+
+@pytest.fixture(scope="module")
+def impatient_world(nursery):
+    """Where a slow answer is not waited for; now and then it is one that is slow by chance."""
+    world = World(nursery, call_seconds=CALL_SECONDS)
     yield world
     world.stop()
 
 
 @pytest.fixture
-def world(gated_world):
-    gated_world.begin()
-    gated_world.emulator.change(requests_per_second=3 / (3 * HOUR), cancelling=MINUTE)
-    return gated_world
+def world(request, fault):
+    world = request.getfixturevalue("impatient_world" if fault == "slow" else "gated_world")
+    world.begin()
+    world.emulator.change(requests_per_second=3 / (3 * HOUR), cancelling=MINUTE)
+    return world
 
 
 @pytest.mark.parametrize(("call", "fault", "lasts", "then"), ROWS)

@@ -1,6 +1,7 @@
 """How far a file step is."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -24,7 +25,7 @@ def screen(monkeypatch):
 def test_log_has_a_line_now_and_then_and_one_at_the_end(screen, monkeypatch):
     """Not one for each request."""
     log, clock = screen(is_terminal=False), iter([0, 10, 29, 31, 31, 40, 40])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with StepProgress("upload", total=100) as step:
         for done in (10, 29, 31, 40):
             step.show(f"{done} requests checked", done=done)

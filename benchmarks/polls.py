@@ -16,7 +16,7 @@ from rich.console import Console
 
 from . import polls_report, published
 from .polls_report import Result, Sample
-from .service import Connector, ConnectorService, cpu_seconds, machine_cpu_seconds
+from .service import Connector, ConnectorService, cpu_seconds
 
 PYFLYTE = Path(sys.executable).with_name("pyflyte")
 OURS = Connector("this package", PYFLYTE)
@@ -113,7 +113,6 @@ class _Polled:
             self._service.cpu_seconds(),
             cpu_seconds(self._service.openai.pid),
             time.process_time(),
-            machine_cpu_seconds(),
         )
 
 

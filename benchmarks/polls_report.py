@@ -11,8 +11,6 @@ from rich.table import Table
 from .machine import describe_machine
 
 MEGABYTE = 1_000_000
-# More than this share of a core, used by others, is worth a word.
-DISTURBING = 0.1
 # A process with one event loop has one core to itself, and no more. Below this share something else held it up.
 BUSY = 0.9
 AIM_TIMES_LESS_CPU = 15
@@ -25,8 +23,7 @@ class Sample:
 
     Attributes:
         seconds: By the clock.
-        service_cpu: CPU seconds of the service; `openai_cpu` and `client_cpu` are those of its surroundings, and
-            `machine_cpu` is everybody's.
+        service_cpu: CPU seconds of the service; `openai_cpu` and `client_cpu` are those of its surroundings.
         connections: How many TCP connections the service used.
     """
 
@@ -35,7 +32,6 @@ class Sample:
     service_cpu: float
     openai_cpu: float
     client_cpu: float
-    machine_cpu: float
     connections: int
 
 
@@ -90,7 +86,6 @@ def show(console: Console, ours: Result, published: Result, idle: Result) -> Non
         describe_machine("flytekit", "openai", "grpcio"),
         _spread(ours, published),
         *_held_up(results),
-        *_disturbed(results),
     ):
         console.print(remark, highlight=False)
 
@@ -156,11 +151,3 @@ def _held_up(results: tuple[Result, ...]) -> Iterator[str]:
                     f"{result.title!r} could answer more polls a second than that with {in_flight} in flight: it was "
                     f"busy {service:.0%} of the time (the client {client:.0%}, the emulator {openai:.0%})."
                 )
-
-
-def _disturbed(results: tuple[Result, ...]) -> Iterator[str]:
-    samples = [sample for result in results for one_each in result.samples.values() for sample in one_each]
-    own = sum(sample.service_cpu + sample.openai_cpu + sample.client_cpu for sample in samples)
-    others = (sum(sample.machine_cpu for sample in samples) - own) / sum(sample.seconds for sample in samples)
-    if others > DISTURBING:
-        yield f"Others used {others:.0%} of a core meanwhile; a quieter machine gives better figures."

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import grpc
 from flyteidl.admin.agent_pb2 import GetTaskRequest
@@ -26,8 +27,7 @@ from .polls_report import MEGABYTE
 from .service import Connector, ConnectorService
 
 INTERVAL_SECONDS = 30
-# The first finds the batches, the next learns how often they are polled.
-WARM_UPS, ROUNDS = 2, 2
+ROUNDS = 2
 AIM_TIMES_IDLE = 2.5
 AIM_POLLS_A_CALL = "20 (of 200 tasks) and 50 (of 5,000)"
 # The CPU time of a process is told in hundredths of a second.
@@ -36,15 +36,23 @@ LEAST_POLLS = 200
 
 @dataclass(frozen=True)
 class Account:
-    """What an account has: live batches, and for each of them so many that have ended."""
+    """What an account has: live batches, and for each of them so many that have ended; and who serves it.
+
+    Attributes:
+        replicas: How many services there are, each of which is asked as often as the others, and at random.
+    """
 
     live: int
     ended_each: int = 0
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What some rounds of polls took: CPU seconds, calls to OpenAI, bytes, and the oldest answer in seconds."""
+    """What some rounds of polls took: CPU seconds, calls to OpenAI, bytes, and the oldest answer in seconds.
+
+    The memory is that of the largest replica; everything else is that of all of them.
+    """
 
     polls: int
     cpu: float
@@ -59,16 +67,29 @@ class Measured:
         return self.polls / max(1, self.pages + self.look_ups)
 
 
-PLACES = (
-    (OURS, Account(1)),
-    (OURS, Account(200)),
-    (OURS, Account(5_000)),
-    (OURS, Account(200, 100)),
-    (OURS, Account(1_000, 20)),
-    (IDLE, Account(200)),
-    (IDLE, Account(5_000)),
-    # With 5,000 it would need four cores.
-    (PUBLISHED, Account(200)),
+# What is measured at the same time: two cores are enough for each.
+TOGETHER = (
+    (
+        (OURS, Account(1)),
+        (OURS, Account(200)),
+        (OURS, Account(5_000)),
+        (IDLE, Account(1)),
+        (IDLE, Account(200)),
+        (IDLE, Account(5_000)),
+        # With 5,000 it would need ten cores.
+        (PUBLISHED, Account(200)),
+    ),
+    (
+        (OURS, Account(1, 20_000)),
+        (OURS, Account(200, 100)),
+        (OURS, Account(1_000, 20)),
+        (OURS, Account(1_000)),
+        (OURS, Account(1_000, replicas=4)),
+        (IDLE, Account(1)),
+        (IDLE, Account(200)),
+        (IDLE, Account(1_000)),
+    ),
+    ((OURS, Account(5_000, 4)), (IDLE, Account(5_000))),
 )
 
 
@@ -78,19 +99,26 @@ def run(most: int) -> None:
     Raises:
         BenchmarkError: A service did not start, or did not answer.
     """
-    console, places = Console(), [place for place in PLACES if place[1].live <= most]
-    with console.status(f"polling the tasks of {len(places)} accounts, each in a service of its own"):
-        measured = dict(zip(places, _measure_all(places), strict=True))
+    console = Console()
+    together = [[place for place in places if place[1].live <= most] for places in TOGETHER]
+    together = [places for places in together if places]
+    with console.status("") as status:
+        measured = []
+        for places in together:
+            status.update(f"polling the tasks of {len(places)} accounts, each in services of its own")
+            measured.append(dict(zip(places, _measure_all(places), strict=True)))
     # Narrow enough for a terminal of 80 columns.
     style = {"title_justify": "left", "title_style": "bold", "box": SIMPLE_HEAD, "pad_edge": False}
     table = Table(title="Polls of many live tasks", **style)
     table.add_column(no_wrap=True)
     for heading in ("CPU\na poll", "doing\nnothing", "times", "pub-\nlished", "polls\na call", "oldest", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for (connector, account), ours in measured.items():
-        if connector is OURS:
-            others = [measured.get((other, Account(account.live))) for other in (IDLE, PUBLISHED)]
-            table.add_row(_describe(account), *_cells(ours, *others))
+    for beside in measured:
+        for (connector, account), ours in beside.items():
+            if connector is OURS:
+                others = [beside.get((other, Account(account.live))) for other in (IDLE, PUBLISHED)]
+                table.add_row(_describe(account), *_cells(ours, *others))
+        table.add_section()
     console.print(table)
     aims = f"CPU {AIM_TIMES_IDLE} times doing nothing, polls a call {AIM_POLLS_A_CALL}, the oldest answer 10 s"
     console.print(f"Aims: {aims}.")
@@ -99,7 +127,8 @@ def run(most: int) -> None:
 
 def _describe(account: Account) -> str:
     beside = f"\n{account.live * account.ended_each:,} ended" if account.ended_each else ""
-    return f"{account.live:,} live{beside}"
+    served = f"\n{account.replicas} replicas" if account.replicas > 1 else ""
+    return f"{account.live:,} live{beside}{served}"
 
 
 def _cells(ours: Measured, idle: Measured | None, published: Measured | None) -> Iterator[str]:
@@ -113,9 +142,7 @@ def _cells(ours: Measured, idle: Measured | None, published: Measured | None) ->
 
 
 def _cpu(measured: Measured | None) -> str:
-    if measured is None or measured.polls < LEAST_POLLS:
-        return ""
-    return f"{1_000 * measured.cpu / measured.polls:.2f} ms"
+    return "" if measured is None else f"{1_000 * measured.cpu / measured.polls:.2f} ms"
 
 
 def _measure_all(places: list[tuple[Connector, Account]]) -> list[Measured]:
@@ -128,10 +155,12 @@ def _measure_all(places: list[tuple[Connector, Account]]) -> list[Measured]:
 def _measure(connector: Connector, account: Account, ready: threading.Barrier) -> Measured:
     with ExitStack() as stack:
         openai = ManyBatches(account.live, account.ended_each)
-        service = ConnectorService(connector, openai=openai)
-        stack.callback(service.stop)
+        services = []
+        for _ in range(account.replicas):
+            services.append(ConnectorService(connector, openai=openai))
+            stack.callback(services[-1].stop)
         try:
-            tasks = service.create_tasks(account.live)
+            tasks = services[0].create_tasks(account.live)
         except BenchmarkError:
             # The others do not wait for it.
             ready.abort()
@@ -140,31 +169,40 @@ def _measure(connector: Connector, account: Account, ready: threading.Barrier) -
         random.Random(0).shuffle(tasks)  # noqa: S311 (no secret)
         ready.wait()
         try:
-            return asyncio.run(_poll_in_rounds(service, tasks, openai))
+            return asyncio.run(_poll_in_rounds(services, tasks, openai))
         except grpc.RpcError as error:
-            raise service.failure(error) from error
+            raise services[0].failure(error) from error
 
 
-async def _poll_in_rounds(service: ConnectorService, tasks: list[GetTaskRequest], openai: ManyBatches) -> Measured:
-    # With a channel for each round, some runs ended with a cancelled call as a round began.
-    async with grpc.aio.insecure_channel(service.address) as channel:
-        stub = AsyncAgentServiceStub(channel)
-        for _ in range(WARM_UPS):
-            await _poll(stub, tasks, openai)
+async def _poll_in_rounds(
+    services: list[ConnectorService], tasks: list[GetTaskRequest], openai: ManyBatches
+) -> Measured:
+    # Of few tasks each is polled more often than Flyte would, or their CPU time could not be told.
+    tasks = [*islice(cycle(tasks), max(len(tasks), LEAST_POLLS // ROUNDS))]
+    async with AsyncExitStack() as stack:
+        # With a channel for each round, some runs ended with a cancelled call as a round began.
+        channels = [await stack.enter_async_context(grpc.aio.insecure_channel(service.address)) for service in services]
+        replicas = [*map(AsyncAgentServiceStub, channels)]
+        # Each finds the batches first, then they learn how often these are polled.
+        for replica in replicas:
+            await _poll([replica], tasks, openai)
+        await _poll(replicas, tasks, openai)
         openai.count_calls()
-        cpu = service.cpu_seconds()
-        oldest = max([await _poll(stub, tasks, openai) for _ in range(ROUNDS)])
-        cpu, calls = service.cpu_seconds() - cpu, openai.count_calls()
-    polls = ROUNDS * len(tasks)
-    return Measured(polls, cpu, calls["pages"], calls["look-ups"], service.resident_bytes(), oldest)
+        cpu = sum(service.cpu_seconds() for service in services)
+        oldest = max([await _poll(replicas, tasks, openai) for _ in range(ROUNDS)])
+        cpu = sum(service.cpu_seconds() for service in services) - cpu
+        calls = openai.count_calls()
+    resident = max(service.resident_bytes() for service in services)
+    return Measured(ROUNDS * len(tasks), cpu, calls["pages"], calls["look-ups"], resident, oldest)
 
 
-async def _poll(service: AsyncAgentServiceStub, tasks: list[GetTaskRequest], openai: ManyBatches) -> float:
+async def _poll(replicas: list[AsyncAgentServiceStub], tasks: list[GetTaskRequest], openai: ManyBatches) -> float:
     """Poll each task once in the interval; returns the age of the oldest answer, 0 if none tells its progress."""
 
     async def poll(task: GetTaskRequest, at: float) -> float:
         await asyncio.sleep(at - time.monotonic())
-        resource = (await service.GetTask(task, timeout=POLL_SECONDS)).resource
+        replica = random.choice(replicas)  # noqa: S311 (no secret)
+        resource = (await replica.GetTask(task, timeout=POLL_SECONDS)).resource
         if resource.phase != TaskExecution.RUNNING:
             raise RuntimeError(f"phase {TaskExecution.Phase.Name(resource.phase)}: {resource.message}")
         done = re.search(r"([\d,]+) of", resource.message)

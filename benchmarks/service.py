@@ -135,14 +135,6 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
-def machine_cpu_seconds() -> float:
-    """CPU time that everything on the machine has used so far, what the host gave to other machines included."""
-    # https://man7.org/linux/man-pages/man5/proc_stat.5.html
-    line = Path("/proc/stat").read_text().partition("\n")[0]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND
-
-
 def _free_ports() -> tuple[int, int]:
     """Two ports that nobody listens on; not the same one twice, as could be with one after the other."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as another:

@@ -1,5 +1,6 @@
 """An account of many batches in a process of its own: a Batches API that answers at once, however many there are."""
 
+import itertools
 import json
 import multiprocessing
 import signal
@@ -26,18 +27,21 @@ class ManyBatches:
     """The account. Its batches make progress at the same pace, so that each answer tells how old it is.
 
     Args:
-        live: How many live batches it will have.
-        ended_each: How many batches have ended for each of them, between them on the list.
+        live: How many live tasks it will have.
+        ended_each: How many batches have ended for each of theirs, between these on the list.
+        batches_each: How many batches a task has.
     """
 
-    def __init__(self, live: int, ended_each: int) -> None:
+    def __init__(self, live: int, ended_each: int, batches_each: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, live, ended_each), daemon=True)
+        self._batches_each = batches_each
+        self._process = context.Process(target=_serve, args=(theirs, live * batches_each, ended_each), daemon=True)
         self._process.start()
         theirs.close()
         port, self._began_at = self._pipe.recv()
         self.base_url = f"http://127.0.0.1:{port}/v1"
+        self._numbers = itertools.count()
 
     @property
     def pid(self) -> int | None:
@@ -46,7 +50,7 @@ class ManyBatches:
 
     def upload(self) -> str:
         """The id of a file; what is in it does not matter here."""
-        return "file-requests"
+        return f"file-{next(self._numbers)}"
 
     def count_calls(self) -> Counter[str]:
         """How often the list was read, and how often single batches were looked up, since this was last asked."""
@@ -54,8 +58,8 @@ class ManyBatches:
         return self._pipe.recv()
 
     def age(self, done: int) -> float:
-        """How long ago so many requests of a batch were done, in seconds."""
-        return time.time() - self._began_at - done / REQUESTS_PER_SECOND
+        """How long ago so many requests of a task were done, in seconds; if it has several batches, on average."""
+        return time.time() - self._began_at - done / (REQUESTS_PER_SECOND * self._batches_each)
 
     def stop(self) -> None:
         """End the process."""

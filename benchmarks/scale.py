@@ -36,15 +36,19 @@ LEAST_POLLS = 200
 
 @dataclass(frozen=True)
 class Account:
-    """What an account has: live batches, and for each of them so many that have ended; and who serves it.
+    """What an account has, and who serves it.
 
     Attributes:
+        live: How many live tasks.
+        ended_each: For each of their batches, so many that have ended.
         replicas: How many services there are, each of which is asked as often as the others, and at random.
+        batches_each: How many batches each task has.
     """
 
     live: int
     ended_each: int = 0
     replicas: int = 1
+    batches_each: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,10 @@ TOGETHER = (
         (OURS, Account(1_000, 20)),
         (OURS, Account(1_000)),
         (OURS, Account(1_000, replicas=4)),
+        (OURS, Account(250, batches_each=20)),
         (IDLE, Account(1)),
         (IDLE, Account(200)),
+        (IDLE, Account(250)),
         (IDLE, Account(1_000)),
     ),
     ((OURS, Account(5_000, 4)), (IDLE, Account(5_000))),
@@ -128,7 +134,8 @@ def run(most: int) -> None:
 def _describe(account: Account) -> str:
     beside = f"\n{account.live * account.ended_each:,} ended" if account.ended_each else ""
     served = f"\n{account.replicas} replicas" if account.replicas > 1 else ""
-    return f"{account.live:,} live{beside}{served}"
+    of = f"\nx {account.batches_each} batches" if account.batches_each > 1 else ""
+    return f"{account.live:,} live{of}{beside}{served}"
 
 
 def _cells(ours: Measured, idle: Measured | None, published: Measured | None) -> Iterator[str]:
@@ -136,7 +143,7 @@ def _cells(ours: Measured, idle: Measured | None, published: Measured | None) ->
     yield _cpu(idle)
     yield f"{ours.cpu / idle.cpu:.1f}" if idle else ""
     yield _cpu(published)
-    yield f"{ours.polls_a_call:.0f}"
+    yield f"{ours.polls_a_call:.{0 if ours.polls_a_call >= 10 else 1}f}"
     yield f"{ours.oldest:.1f} s"
     yield f"{ours.resident / MEGABYTE:.0f} MB"
 
@@ -154,13 +161,13 @@ def _measure_all(places: list[tuple[Connector, Account]]) -> list[Measured]:
 
 def _measure(connector: Connector, account: Account, ready: threading.Barrier) -> Measured:
     with ExitStack() as stack:
-        openai = ManyBatches(account.live, account.ended_each)
+        openai = ManyBatches(account.live, account.ended_each, account.batches_each)
         services = []
         for _ in range(account.replicas):
             services.append(ConnectorService(connector, openai=openai))
             stack.callback(services[-1].stop)
         try:
-            tasks = services[0].create_tasks(account.live)
+            tasks = services[0].create_tasks(account.live, batches_each=account.batches_each)
         except BenchmarkError:
             # The others do not wait for it.
             ready.abort()
@@ -205,7 +212,7 @@ async def _poll(replicas: list[AsyncAgentServiceStub], tasks: list[GetTaskReques
         resource = (await replica.GetTask(task, timeout=POLL_SECONDS)).resource
         if resource.phase != TaskExecution.RUNNING:
             raise RuntimeError(f"phase {TaskExecution.Phase.Name(resource.phase)}: {resource.message}")
-        done = re.search(r"([\d,]+) of", resource.message)
+        done = re.search(r"([\d,]+) of [\d,]+ requests", resource.message)
         return openai.age(int(done[1].replace(",", ""))) if done else 0.0
 
     begins_at = time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 from flyteidl.admin.agent_pb2 import CreateTaskRequest, GetTaskRequest
-from flyteidl.core.literals_pb2 import Literal, LiteralMap, Primitive, Scalar
+from flyteidl.core.literals_pb2 import Literal, LiteralCollection, LiteralMap, Primitive, Scalar
 from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.service.agent_pb2_grpc import AsyncAgentServiceStub
 
@@ -63,18 +63,22 @@ class ConnectorService:
         )
         self.pid = self._process.pid
 
-    def create_tasks(self, count: int) -> list[GetTaskRequest]:
-        """Have `count` batches submitted; returns what Flyte would poll each of them with.
+    def create_tasks(self, count: int, *, batches_each: int = 1) -> list[GetTaskRequest]:
+        """Have `count` tasks submitted; returns what Flyte would poll each of them with.
+
+        Args:
+            count: How many.
+            batches_each: How many batches each of them has.
 
         Raises:
             BenchmarkError: The service did not come up, or refused.
         """
-        file_id = self.openai.upload()
+        file_ids = [self.openai.upload() for _ in range(batches_each)]
         with grpc.insecure_channel(self.address) as channel:
             try:
                 grpc.channel_ready_future(channel).result(START_SECONDS)
                 tasks = AsyncAgentServiceStub(channel)
-                return [self._create(tasks, file_id, number) for number in range(count)]
+                return [self._create(tasks, file_ids, number) for number in range(count)]
             except (grpc.FutureTimeoutError, grpc.RpcError) as error:
                 raise self.failure(error) from error
 
@@ -113,13 +117,16 @@ class ConnectorService:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return {**kept, "_FSEC_FLYTE_OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": self.openai.base_url}
 
-    def _create(self, tasks: AsyncAgentServiceStub, file_id: str, number: int) -> GetTaskRequest:
+    def _create(self, tasks: AsyncAgentServiceStub, file_ids: list[str], number: int) -> GetTaskRequest:
         template = TaskTemplate(type=self.connector.task_type)
         template.custom.update({"openai_organization": "org-1", "config": {}})
-        literal = Literal(scalar=Scalar(primitive=Primitive(string_value=file_id)))
+        literals = [Literal(scalar=Scalar(primitive=Primitive(string_value=file_id))) for file_id in file_ids]
+        inputs = {"input_file_id": literals[0]}
+        if len(literals) > 1:
+            inputs = {"input_file_ids": Literal(collection=LiteralCollection(literals=literals))}
         request = CreateTaskRequest(
             template=template,
-            inputs=LiteralMap(literals={"input_file_id": literal}),
+            inputs=LiteralMap(literals=inputs),
             # Of each task its own, by which a connector may know a task again.
             output_prefix=f"s3://bucket/execution-{number}/n0/data/0",
         )

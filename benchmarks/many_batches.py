@@ -57,9 +57,9 @@ class ManyBatches:
         self._pipe.send("count")
         return self._pipe.recv()
 
-    def age(self, done: int) -> float:
-        """How long ago so many requests of a task were done, in seconds; if it has several batches, on average."""
-        return time.time() - self._began_at - done / (REQUESTS_PER_SECOND * self._batches_each)
+    def age(self, done: int, *, at: float) -> float:
+        """How long before a time so many requests of a task were done, in seconds; of several batches, on average."""
+        return at - self._began_at - done / (REQUESTS_PER_SECOND * self._batches_each)
 
     def stop(self) -> None:
         """End the process."""

@@ -1,15 +1,15 @@
 """What many live tasks cost, polled as Flyte polls them: each every 30 s, at an even pace."""
 
-import asyncio
 import random
 import re
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle, islice
+from queue import SimpleQueue
 
 import grpc
 from flyteidl.admin.agent_pb2 import GetTaskRequest
@@ -176,47 +176,49 @@ def _measure(connector: Connector, account: Account, ready: threading.Barrier) -
         random.Random(0).shuffle(tasks)  # noqa: S311 (no secret)
         ready.wait()
         try:
-            return asyncio.run(_poll_in_rounds(services, tasks, openai))
+            return _poll_in_rounds(services, tasks, openai)
         except grpc.RpcError as error:
             raise services[0].failure(error) from error
 
 
-async def _poll_in_rounds(
-    services: list[ConnectorService], tasks: list[GetTaskRequest], openai: ManyBatches
-) -> Measured:
+def _poll_in_rounds(services: list[ConnectorService], tasks: list[GetTaskRequest], openai: ManyBatches) -> Measured:
     # Of few tasks each is polled more often than Flyte would, or their CPU time could not be told.
     tasks = [*islice(cycle(tasks), max(len(tasks), LEAST_POLLS // ROUNDS))]
-    async with AsyncExitStack() as stack:
-        # With a channel for each round, some runs ended with a cancelled call as a round began.
-        channels = [await stack.enter_async_context(grpc.aio.insecure_channel(service.address)) for service in services]
+    with ExitStack() as stack:
+        # Not asyncio's: with an event loop in each thread, polls of one were cancelled as another ended.
+        channels = [stack.enter_context(grpc.insecure_channel(service.address)) for service in services]
         replicas = [*map(AsyncAgentServiceStub, channels)]
         # Each finds the batches first, then they learn how often these are polled.
         for replica in replicas:
-            await _poll([replica], tasks, openai)
-        await _poll(replicas, tasks, openai)
+            _poll([replica], tasks, openai)
+        _poll(replicas, tasks, openai)
         openai.count_calls()
         cpu = sum(service.cpu_seconds() for service in services)
-        oldest = max([await _poll(replicas, tasks, openai) for _ in range(ROUNDS)])
+        oldest = max(_poll(replicas, tasks, openai) for _ in range(ROUNDS))
         cpu = sum(service.cpu_seconds() for service in services) - cpu
         calls = openai.count_calls()
     resident = max(service.resident_bytes() for service in services)
     return Measured(ROUNDS * len(tasks), cpu, calls["pages"], calls["look-ups"], resident, oldest)
 
 
-async def _poll(replicas: list[AsyncAgentServiceStub], tasks: list[GetTaskRequest], openai: ManyBatches) -> float:
+def _poll(replicas: list[AsyncAgentServiceStub], tasks: list[GetTaskRequest], openai: ManyBatches) -> float:
     """Poll each task once in the interval; returns the age of the oldest answer, 0 if none tells its progress."""
-
-    async def poll(task: GetTaskRequest, at: float) -> float:
-        await asyncio.sleep(at - time.monotonic())
-        replica = random.choice(replicas)  # noqa: S311 (no secret)
-        resource = (await replica.GetTask(task, timeout=POLL_SECONDS)).resource
-        if resource.phase != TaskExecution.RUNNING:
-            raise RuntimeError(f"phase {TaskExecution.Phase.Name(resource.phase)}: {resource.message}")
-        done = re.search(r"([\d,]+) of [\d,]+ requests", resource.message)
-        return openai.age(int(done[1].replace(",", ""))) if done else 0.0
-
     begins_at = time.monotonic()
-    polls = (poll(task, begins_at + INTERVAL_SECONDS * number / len(tasks)) for number, task in enumerate(tasks))
-    oldest = max(await asyncio.gather(*polls))
-    await asyncio.sleep(begins_at + INTERVAL_SECONDS - time.monotonic())
+    answers: SimpleQueue[tuple[grpc.Future, float]] = SimpleQueue()
+    for number, task in enumerate(tasks):
+        time.sleep(max(0.0, begins_at + INTERVAL_SECONDS * number / len(tasks) - time.monotonic()))
+        replica = random.choice(replicas)  # noqa: S311 (no secret)
+        poll = replica.GetTask.future(task, timeout=POLL_SECONDS)
+        poll.add_done_callback(lambda done: answers.put((done, time.time())))
+    oldest = 0.0
+    for _ in tasks:
+        poll, answered_at = answers.get()
+        resource = poll.result().resource
+        if resource.phase != TaskExecution.RUNNING:
+            raise BenchmarkError(
+                f"A poll was answered with {TaskExecution.Phase.Name(resource.phase)}: {resource.message}"
+            )
+        done = re.search(r"([\d,]+) of [\d,]+ requests", resource.message)
+        oldest = max(oldest, openai.age(int(done[1].replace(",", "")), at=answered_at) if done else 0.0)
+    time.sleep(max(0.0, begins_at + INTERVAL_SECONDS - time.monotonic()))
     return oldest

@@ -30,7 +30,7 @@ def sort_ticket(request: Request) -> str:
 
 def main() -> int:
     """Run the example as a user would, against an emulator; returns the exit status."""
-    pace = {"validating": 1.0, "requests_per_second": 60.0, "finalizing": 1.0}
+    pace = {"validating": 1.0, "requests_per_second": 120.0, "finalizing": 1.0}
     with Emulator(responder=sort_ticket, **pace) as emulator:
         # Two of the tickets fail, as in a real week.
         emulator.order(

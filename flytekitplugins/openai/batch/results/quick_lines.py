@@ -15,7 +15,7 @@ __all__ = ["NOT_QUICK", "QuickLine", "quick_line"]
 # In place of an output, if the answer must be read with care.
 NOT_QUICK = object()
 ABSENT = msgspec.Raw()
-# Of a value that says that there is none; no other is shorter than five bytes.
+# As long as `null`; an error that says what is wrong is longer.
 NONE = 4
 
 

@@ -189,7 +189,6 @@ def _poll_in_rounds(services: list[ConnectorService], tasks: list[GetTaskRequest
     # Of few tasks each is polled more often than Flyte would, or their CPU time could not be told.
     tasks = [*islice(cycle(tasks), max(len(tasks), LEAST_POLLS // ROUNDS))]
     with ExitStack() as stack:
-        # Not asyncio's: with an event loop in each thread, polls of one were cancelled as another ended.
         channels = [stack.enter_context(grpc.insecure_channel(service.address)) for service in services]
         replicas = [*map(AsyncAgentServiceStub, channels)]
         # Each finds the batches first, then they learn how often these are polled.
@@ -219,7 +218,7 @@ def _poll(replicas: list[AsyncAgentServiceStub], tasks: list[GetTaskRequest], op
     for _ in tasks:
         poll, answered_at = answers.get()
         # It happens to one in some runs, and why is not known; Flyte would ask again.
-        if poll.cancelled() or poll.code() is grpc.StatusCode.CANCELLED:
+        if poll.code() is grpc.StatusCode.CANCELLED:
             continue
         resource = poll.result().resource
         if resource.phase != TaskExecution.RUNNING:

@@ -132,7 +132,7 @@ def gated_world(nursery):
 
 @pytest.fixture(scope="module")
 def impatient_world(nursery):
-    """Where a slow answer is not waited for; now and then it is one that is slow by chance."""
+    """Where an answer that takes longer than 50 ms is given up, be it slow on purpose or by chance."""
     world = World(nursery, call_seconds=CALL_SECONDS)
     yield world
     world.stop()

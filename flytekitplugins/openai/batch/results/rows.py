@@ -47,8 +47,8 @@ class ResultRow(Generic[T]):
         output: The answer as an object of the model that was asked for; `None` unless the row is ok.
     """
 
-    # As every class has them. Named, because orjson reads each field of such an object, also those that are not in its
-    # `__dict__` yet.
+    # Every object has these two. They are named because orjson then asks for each field; otherwise it reads `__dict__`
+    # alone, which lacks what nobody has asked for yet.
     __slots__ = ("__dict__", "__weakref__")
 
     custom_id: str

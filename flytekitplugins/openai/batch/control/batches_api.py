@@ -133,7 +133,6 @@ class BatchesAPI:
         batches = self._client.batches
         with explained(self._account, f"cancel batch {batch_id!r}"):
             try:
-                self._lists.shared_view.forget(batch_id)
                 with call_to_openai("batches.cancel"):
                     await batches.cancel(batch_id)
             except openai.ConflictError:

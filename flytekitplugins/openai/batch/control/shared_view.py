@@ -106,13 +106,9 @@ class SharedView:
     def note_look_up(self, batch: BatchSnapshot) -> None:
         """Note a batch that was looked up just now."""
         if batch.status in ENDED:
-            self.forget(batch.id)
+            self._polled.forget(batch.id)
         elif polled := self._polled.get(batch.id):
             polled.looked_up_at = time.time()
-
-    def forget(self, batch_id: str) -> None:
-        """Expect no more polls of a batch."""
-        self._polled.forget(batch_id)
 
     def _divide(self) -> None:
         """Divide the list into pages, beginning at the newest batch that is polled.

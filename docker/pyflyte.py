@@ -2,7 +2,8 @@
 """`pyflyte` in the connector's image: on SIGTERM or SIGINT its service answers the calls under way, then ends with 0.
 
 The kernel gives a container's first process only the signals that it handles. pyflyte does not handle SIGTERM, and on
-SIGINT it aborts its calls. Flyte's chart runs `pyflyte serve`, whatever the image's command is; so this has that name.
+SIGINT it aborts its calls. On Python 3.10 it may even go on: gRPC drops what a signal raises in one of its callbacks.
+Flyte's chart runs `pyflyte serve`, whatever the image's command is; so this has that name.
 """
 
 import asyncio

@@ -40,8 +40,6 @@ def serve():
 
 def _become(arguments, environment, log, clock, call_seconds):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # Shells have what they run in the background ignore it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     with Path(log).open("ab") as output:
         os.dup2(output.fileno(), 1)

@@ -184,14 +184,6 @@ class NurseryReplica(Replica):
         self.prometheus_port = prometheus_port
         self._process_id = process_id
 
-    @property
-    def is_alive(self):
-        return _is_alive(self._process_id)
-
-    def interrupt(self):
-        """As a container's runtime does first: the image names the signal."""
-        os.kill(self._process_id, signal.SIGINT)
-
     def kill(self):
         """As the kernel does when memory runs out: nothing in the process learns of it."""
         # First the channel, which would connect to whatever takes the port next.

@@ -70,13 +70,3 @@ def test_service_survives_bytes_that_are_not_metadata(service):
     assert "These bytes are not the metadata of an OpenAI batch task" in details
     assert "Traceback" not in details
     assert service.process.poll() is None
-
-
-def test_service_ends_soon_after_an_interrupt(world, nursery):
-    """A container's runtime sends the signal that the image names, and waits half a minute before it kills."""
-    replica = nursery.start({"_FSEC_FLYTE_OPENAI_API_KEY": "sk-operator", "OPENAI_BASE_URL": world.emulator.base_url})
-    replica.get(replica.create(make_template(), make_inputs(upload(world.emulator, make_requests(3)))))
-    replica.interrupt()
-    world.wait_until(lambda: not replica.is_alive)
-    assert not replica.is_alive
-    replica.close()
